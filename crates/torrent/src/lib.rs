@@ -1,1 +1,12 @@
-//! See Cargo.toml for what this crate is.
+//! BitTorrent's formats: what the bytes mean, and nothing that moves them.
+//!
+//! Everything here is a value: parse outside bytes once into types that can't be wrong, or write
+//! such a type out again. No sockets, files, clocks or threads; hashing is done by callers except
+//! for the hashes of metadata itself.
+
+pub mod bencode;
+pub mod extension;
+pub mod krpc;
+pub mod lsd;
+pub mod tracker;
+pub mod wire;

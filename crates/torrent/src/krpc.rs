@@ -1,0 +1,1 @@
+//! DHT messages (BEP 5, 32).

@@ -1,0 +1,1 @@
+//! Local service discovery announcements (BEP 14).
