@@ -1,0 +1,205 @@
+//! The clients that tests and benchmarks run against.
+//!
+//! On Debian, as root, whatever is missing is installed. Anywhere else the task ends with the
+//! list of what to install, because a run without those clients would prove less than it says.
+
+use crate::shell::{command, installed, root, run as execute, succeeds};
+use anyhow::{Result, bail};
+use std::process::Command;
+
+/// Where the Python environment with libtorrent lives, below the root.
+const VENV: &str = "target/interop/venv";
+
+/// The libtorrent that speaks BitTorrent v1, v2 and hybrid (from PyPI).
+const LIBTORRENT: &str = "2.1.1";
+
+/// A Debian package and how to see that it is there.
+struct Package {
+    name: &'static str,
+    present: fn() -> bool,
+}
+
+const INTEROP: &[Package] = &[
+    Package {
+        name: "aria2",
+        present: || installed("aria2c"),
+    },
+    Package {
+        name: "iproute2",
+        present: || installed("ip"),
+    },
+    Package {
+        name: "mount",
+        present: || installed("mount"),
+    },
+    Package {
+        name: "python3-venv",
+        present: || {
+            succeeds(&mut command(
+                "/usr/bin/python3",
+                &["-c", "import ensurepip"],
+            ))
+        },
+    },
+    Package {
+        name: "transmission-daemon",
+        present: || installed("transmission-daemon"),
+    },
+];
+
+const BENCH: &[Package] = &[
+    Package {
+        name: "mktorrent",
+        present: || installed("mktorrent"),
+    },
+    Package {
+        name: "nftables",
+        present: || installed("nft"),
+    },
+    Package {
+        name: "openssl",
+        present: || installed("openssl"),
+    },
+    Package {
+        name: "python3-libtorrent",
+        present: || {
+            succeeds(&mut command(
+                "/usr/bin/python3",
+                &["-c", "import libtorrent"],
+            ))
+        },
+    },
+    Package {
+        name: "rtorrent",
+        present: || installed("rtorrent"),
+    },
+    Package {
+        name: "transmission-cli",
+        present: || installed("transmission-create"),
+    },
+];
+
+pub fn run(args: &[String]) -> Result<()> {
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => interop(),
+        ["--bench"] => bench(),
+        _ => bail!("usage: cargo xtask setup [--bench]"),
+    }
+}
+
+/// All that the interop tests need.
+pub fn interop() -> Result<()> {
+    packages(INTEROP)?;
+    venv()
+}
+
+/// All that the benchmarks need: the same and a few more contestants.
+pub fn bench() -> Result<()> {
+    interop()?;
+    packages(BENCH)
+}
+
+fn packages(wanted: &[Package]) -> Result<()> {
+    let missing: Vec<&str> = wanted
+        .iter()
+        .filter(|p| !(p.present)())
+        .map(|p| p.name)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = missing.join(" ");
+    if !is_root() || !installed("apt-get") {
+        bail!(
+            "these are missing; install them (Debian names) and run this again:\n\n    apt-get install {list}\n"
+        );
+    }
+    eprintln!("installing {list}");
+    execute(&mut command("apt-get", &["update", "-q"]))?;
+    let mut install = command(
+        "apt-get",
+        &["install", "-y", "-q", "--no-install-recommends"],
+    );
+    execute(
+        install
+            .args(&missing)
+            .env("DEBIAN_FRONTEND", "noninteractive"),
+    )?;
+    // The package starts a daemon where an init system runs; tests start their own.
+    if missing.contains(&"transmission-daemon") && installed("systemctl") {
+        succeeds(&mut command(
+            "systemctl",
+            &["disable", "--now", "transmission-daemon"],
+        ));
+    }
+    match wanted.iter().find(|p| !(p.present)()) {
+        Some(p) => bail!(
+            "{} was installed, yet what it should bring is not there",
+            p.name
+        ),
+        None => Ok(()),
+    }
+}
+
+fn venv() -> Result<()> {
+    let python = root().join(VENV).join("bin/python");
+    let python = python.to_string_lossy();
+    let check =
+        format!("import libtorrent, sys; sys.exit(libtorrent.__version__ != '{LIBTORRENT}.0')");
+    if succeeds(&mut command(&python, &["-c", &check])) {
+        return Ok(());
+    }
+    execute(&mut command(
+        "/usr/bin/python3",
+        &["-m", "venv", "--clear", VENV],
+    ))?;
+    let wheel = format!("libtorrent=={LIBTORRENT}");
+    execute(&mut command(
+        &python,
+        &[
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--disable-pip-version-check",
+            &wheel,
+        ],
+    ))?;
+    if !succeeds(&mut command(&python, &["-c", &check])) {
+        bail!("{VENV} does not give libtorrent {LIBTORRENT}; delete the folder and try again");
+    }
+    Ok(())
+}
+
+/// Puts whatever a command needs to make network namespaces before it: nothing for root,
+/// a user namespace for anyone else.
+pub fn with_namespaces(inner: Command) -> Result<Command> {
+    if is_root() {
+        return Ok(inner);
+    }
+    if !succeeds(&mut command(
+        "unshare",
+        &["--user", "--map-root-user", "--net", "true"],
+    )) {
+        bail!(
+            "tests with other clients need network namespaces: run as root, or allow unprivileged user namespaces"
+        );
+    }
+    let mut outer = command("unshare", &["--user", "--map-root-user"]);
+    outer.arg(inner.get_program()).args(inner.get_args());
+    for (key, value) in inner.get_envs() {
+        match value {
+            Some(value) => outer.env(key, value),
+            None => outer.env_remove(key),
+        };
+    }
+    Ok(outer)
+}
+
+fn is_root() -> bool {
+    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| {
+        status
+            .lines()
+            .any(|l| l.starts_with("Uid:") && l.split_whitespace().nth(2) == Some("0"))
+    })
+}
