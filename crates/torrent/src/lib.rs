@@ -6,7 +6,11 @@
 
 pub mod bencode;
 pub mod extension;
+pub mod hex;
+pub mod ids;
 pub mod krpc;
+pub mod layout;
 pub mod lsd;
+pub mod merkle;
 pub mod tracker;
 pub mod wire;
