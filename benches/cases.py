@@ -1,0 +1,210 @@
+"""What is measured. A case is a list of runs; a run does its work once and returns figures.
+
+Every case yields all its contestants; bench.py takes turns among them, so that whatever
+the machine does meanwhile falls on all alike.
+"""
+import dataclasses, os, shutil, time
+from clients import CLIENTS
+from measure import MIB, Failed, Heater, Window, until
+from world import LT, VENV_PYTHON, SentBy, fresh, same
+
+PIECE = MIB          # as people's torrents of this size have
+MEMORY_SECONDS = 8   # how long a download goes on where only its memory is of interest
+
+
+@dataclasses.dataclass
+class Options:
+    mib: int                 # size of the pair case; the others follow
+    limit: float             # seconds that one run may take
+    quick: bool
+
+
+@dataclasses.dataclass
+class Run:
+    case: str                # the row group
+    name: str                # the contestant, as in the table
+    needs: list              # names of clients that must be there
+    mib: float               # what is moved, for MB/s
+    work: object             # () -> figures
+    times: int = 0           # at most so many runs; 0: as many as asked for
+
+
+def transfer(world, o, torrent, source, seeds, leechers, mib, on="ram", limit=None, compare=True, until_done=True):
+    """`seeds` serve, `leechers` fetch; both are client names. Measured from the start of the
+    leechers to the end of the last one."""
+    world.tracker.reset()
+    os.sync()
+    into = [f"{getattr(world, on)}/into{i}" for i in range(len(leechers))]
+    givers = [CLIENTS[name](world, 1 + i, torrent, source=source) for i, name in enumerate(seeds)]
+    takers = [CLIENTS[name](world, 10 + i, torrent, into=fresh(into[i]), stay=len(leechers) > 1)
+              for i, name in enumerate(leechers)]
+    try:
+        for peer in givers:
+            peer.prepare()
+            peer.begin()
+            world.tracker.seeds.append((peer.ip, peer.port))
+        for peer in givers:
+            until(peer.ready, 120, "seed ready", 0.05)
+        for peer in takers:
+            peer.prepare()
+            world.tracker.others.append((peer.ip, peer.port))
+        sent = SentBy(givers[0].port)
+        heater = Heater(int(mib * len(takers) * 1.25) * MIB)
+        window = Window(seed=[p.proc for p in givers], leecher=[p.proc for p in takers if p.proc])
+        with heater:
+            window.start()
+            for peer in takers:
+                peer.begin()
+                if peer.proc not in window.sides["leecher"]:
+                    window.add("leecher", peer.proc)
+            waiting = list(takers)
+
+            def finished():
+                window.notice()
+                waiting[:] = [p for p in waiting if not p.done()]
+                return not waiting
+
+            if until_done:
+                until(finished, limit or o.limit, "download complete")
+            else:
+                end = time.monotonic() + MEMORY_SECONDS
+                until(lambda: finished() or time.monotonic() > end, MEMORY_SECONDS + 1, "end", 0.05)
+                if window.first is None:
+                    raise Failed("no data flowed: " + takers[0].proc.words())
+            figures = window.stop()
+        figures["sent"] = sent.bytes() / (mib * MIB)
+        name = os.path.basename(source)
+        if compare and not all(same(source, found(folder, name)) for folder in into):
+            raise Failed("what arrived is not what was sent")
+        return figures
+    finally:
+        for peer in takers + givers:
+            peer.stop()
+        for folder in into:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def found(folder, name):
+    """rtorrent and aria2 put a torrent's folder where the others put it; all use its name"""
+    return os.path.join(folder, name)
+
+
+# ------------------------------------------------------------------- cases
+S, L, F, L2, A, R, T = "starling", "libtorrent", "libtorrent-fast", "libtorrent-2.0", "aria2", "rtorrent", "transmission"
+
+
+def pair(world, o, on="ram"):
+    """one seed, one downloader, one file; (leecher, seed)"""
+    both = [(S, S), (L, L), (S, L), (L, S)]
+    wanted = {"v1": both + [(F, F), (L2, L2), (A, A), (R, R), (S, A), (A, S)], "v2": both + [(L2, L2)], "hybrid": both + [(L2, L2)]}
+    if on == "disk":
+        wanted = {"v1": both + [(A, A)], "hybrid": both}
+    for kind, contestants in wanted.items():
+        for leecher, seed in contestants:
+            yield one_to_one(world, o, f"1 to 1, {o.mib} MiB, {kind}, {'tmpfs' if on == 'ram' else 'disk'}", kind, leecher, seed, o.mib, on)
+    if on == "ram":
+        # Timers, not speed: a small file and one run say all there is to say.
+        for leecher, seed in [(T, T), (S, T), (T, S)]:
+            yield one_to_one(world, o, "1 to 1, 64 MiB, v1, tmpfs", "v1", leecher, seed, 64, on, times=1)
+
+
+def one_to_one(world, o, case, kind, leecher, seed, mib, on, times=0):
+    def work():
+        source = world.payload(mib, on)
+        return transfer(world, o, world.torrent(source, kind, PIECE), source, [seed], [leecher], mib, on)
+    return Run(case, f"{leecher} <- {seed}", [leecher, seed], mib, work, times)
+
+
+def disk(world, o):
+    """the same on a real disk"""
+    return pair(world, o, "disk")
+
+
+def spread(world, o):
+    """one seed, four downloaders"""
+    yield from many_peers(world, o, "1 to 4", [(S, S), (L, L), (A, A), (R, R), (S, L), (L, S)], 1, 4)
+
+
+def gather(world, o):
+    """four seeds, one downloader"""
+    yield from many_peers(world, o, "4 to 1", [(S, S), (L, L), (A, A), (R, R), (S, L), (L, S)], 4, 1)
+
+
+def many_peers(world, o, title, contestants, seeds, leechers):
+    mib = max(o.mib // 4, 16)
+    for leecher, seed in contestants:
+        def work(leecher=leecher, seed=seed):
+            source = world.payload(mib)
+            return transfer(world, o, world.torrent(source, "v1", PIECE), source, [seed] * seeds, [leecher] * leechers, mib)
+        yield Run(f"{title}, {mib} MiB, v1, tmpfs", f"{leecher} <- {seed}", [leecher, seed], mib * leechers, work)
+
+
+def files(world, o):
+    """one seed, one downloader, many small files"""
+    count = 2000 if o.quick else 10_000
+    mib = count / 64
+    for kind, contestants in {"v1": [(S, S), (L, L), (S, L), (L, S), (A, A), (R, R)], "v2": [(S, S), (L, L)]}.items():
+        for leecher, seed in contestants:
+            def work(kind=kind, leecher=leecher, seed=seed):
+                source = world.folder(count, 16384)
+                return transfer(world, o, world.torrent(source, kind, 256 * 1024), source, [seed], [leecher], mib)
+            yield Run(f"{count} files of 16 KiB, {kind}, tmpfs", f"{leecher} <- {seed}", [leecher, seed], mib, work)
+
+
+def create(world, o):
+    """make a torrent of one file; beside what reading and hashing alone take"""
+    mib = 4 * o.mib
+    source, out = f"{world.ram}/{mib}/payload.bin", f"{world.ram}/created.torrent"
+    starling = CLIENTS[S].binary
+
+    def lt(python, kind):
+        return [python, LT, "create", source, out, "--kind", kind, "--piece-size", str(PIECE)]
+    openssl = "openssl dgst -sha1 $0 & openssl dgst -sha256 $0 & wait"
+    contestants = [
+        ("hybrid", S, [S], [starling, "create", source, "-o", out, "--hybrid", "--piece-size", "1MiB"]),
+        ("hybrid", "libtorrent", [L], lt(VENV_PYTHON, "hybrid")),
+        ("hybrid", "limit: openssl sha1 and sha256 at once", [], ["sh", "-c", openssl, source]),
+        ("v1", S, [S], [starling, "create", source, "-o", out, "--v1", "--piece-size", "1MiB"]),
+        ("v1", "libtorrent", [L], lt(VENV_PYTHON, "v1")),
+        ("v1", "libtorrent-2.0", [L2], lt("/usr/bin/python3", "v1")),
+        ("v1", "mktorrent, 2 threads", [], ["mktorrent", "-t", "2", "-l", "20", "-o", out, source]),
+        ("v1", "transmission-create", [], ["transmission-create", "-s", "1024", "-o", out, source]),
+        ("v2", S, [S], [starling, "create", source, "-o", out, "--v2", "--piece-size", "1MiB"]),
+        ("v2", "libtorrent", [L], lt(VENV_PYTHON, "v2")),
+    ]
+    for kind, name, needs, argv in contestants:
+        def work(argv=argv):
+            world.payload(mib)
+            if os.path.exists(out):
+                os.unlink(out)
+            home = fresh(f"{world.ram}/home")
+            window = Window()
+            window.start()
+            proc = world.spawn(argv, {"HOME": home, "STARLING_HOME": home})
+            window.add("leecher", proc)
+            until(lambda: not proc.running(), o.limit, "torrent made")
+            figures = window.stop(proc.ended)
+            proc.healthy()
+            return figures
+        yield Run(f"create, {mib} MiB, {kind}, tmpfs", name, needs, mib, work)
+
+
+def memory(world, o):
+    """peak memory with what is large: a huge file, and very many"""
+    for leecher, seed in [(S, S), (L, L)]:
+        def hole(leecher=leecher, seed=seed):
+            source, torrent = world.sparse(100)
+            figures = transfer(world, o, torrent, source, [seed], [leecher], 1024, compare=False, until_done=False)
+            return {**figures, "wall": None, "sent": None}
+        yield Run(f"100 GiB in one sparse file, hybrid, {MEMORY_SECONDS} s of it", f"{leecher} <- {seed}", [leecher, seed], 0, hole, 1)
+    count = 20_000 if o.quick else 100_000
+    for kind in ("v1", "v2"):
+        for leecher, seed in [(S, S), (L, L)]:
+            def work(kind=kind, leecher=leecher, seed=seed):
+                source = world.folder(count, 1024)
+                return transfer(world, o, world.torrent(source, kind, 16384), source, [seed], [leecher], count / 1024, limit=2 * o.limit)
+            yield Run(f"{count} files of 1 KiB, {kind}, tmpfs", f"{leecher} <- {seed}", [leecher, seed], count / 1024, work, 1)
+
+
+CASES = {"pair": pair, "disk": disk, "spread": spread, "gather": gather, "files": files, "create": create, "memory": memory}
+GROUPS = {"swarm": ["pair", "disk", "spread", "gather", "files"], "create": ["create"], "memory": ["memory"]}

@@ -1,0 +1,212 @@
+"""One class per contestant.
+
+prepare() starts a daemon outside the measured window, begin() starts the work inside it;
+ready() says that a seed serves, done() that a download is complete, checked and on disk.
+"""
+import base64, json, os, time, urllib.error, urllib.request
+from measure import until
+from world import LT, VENV_PYTHON, fresh
+
+
+class Peer:
+    """One peer at its own address. With a `source` it seeds that file or folder, else it
+    downloads into `into`; with `stay` it goes on serving when it is complete."""
+
+    def __init__(self, world, n, torrent, source=None, into=None, stay=False):
+        self.world, self.torrent, self.source, self.stay = world, torrent, source, stay
+        self.into = into or os.path.dirname(source)
+        self.ip, self.port = f"10.77.0.{n}", 7000 + n
+        self.home = fresh(f"{world.ram}/home{n}")
+        self.proc = None
+
+    @classmethod
+    def missing(cls):
+        """why it cannot take part; None if it can"""
+        return None if which(cls.program) else f"{cls.program} is not installed"
+
+    def prepare(self):
+        pass
+
+    def begin(self):
+        raise NotImplementedError
+
+    def ready(self):
+        return self.proc.healthy()
+
+    def done(self):
+        raise NotImplementedError
+
+    def stop(self):
+        if self.proc:
+            self.proc.stop()
+
+
+def which(program):
+    return any(os.access(os.path.join(d, program), os.X_OK) for d in os.environ["PATH"].split(":"))
+
+
+def fetch(url, data=None, headers=None):
+    request = urllib.request.Request(url, data=data, headers=headers or {})
+    with urllib.request.urlopen(request, timeout=30) as reply:
+        return reply.read()
+
+
+class Starling(Peer):
+    binary = os.environ.get("STARLING_BIN", "")
+
+    @classmethod
+    def missing(cls):
+        return None if os.access(cls.binary, os.X_OK) else "STARLING_BIN names no program"
+
+    def begin(self):
+        work = (["seed", self.torrent, self.source, "--assume-complete"] if self.source else
+                ["get", self.torrent, "-o", self.into, *(["--seed"] if self.stay else [])])
+        self.proc = self.world.spawn(
+            [self.binary, *work, "--bind", f"{self.ip}:{self.port}", "--no-dht", "--no-local-discovery", "--json", "--yes"],
+            {"HOME": self.home, "STARLING_HOME": self.home})
+
+    def ready(self):
+        return self.proc.healthy() and self.proc.said("seeding")
+
+    def done(self):
+        return self.proc.healthy() and self.proc.said("done")
+
+
+class Libtorrent(Peer):
+    python, options = VENV_PYTHON, []
+
+    @classmethod
+    def missing(cls):
+        return None if os.path.exists(cls.python) else f"there is no {cls.python}"
+
+    def begin(self):
+        self.proc = self.world.spawn(
+            [self.python, LT, "peer", self.torrent, "--save", self.into, "--bind", f"{self.ip}:{self.port}", *self.options,
+             *(["--seed"] if self.source else []), *(["--stay"] if self.stay else [])])
+
+    def ready(self):
+        return self.proc.healthy() and self.proc.said("seeding")
+
+    def done(self):
+        return self.proc.healthy() and self.proc.said("done")
+
+
+class LibtorrentFast(Libtorrent):
+    """libtorrent's own preset for fast machines"""
+    options = ["--preset", "hps"]
+
+
+class Libtorrent20(Libtorrent):
+    python = "/usr/bin/python3"
+
+
+class Aria2(Peer):
+    program = "aria2c"
+
+    def begin(self):
+        self.mark = f"{self.home}/complete"
+        hook = f"{self.home}/hook"
+        with open(hook, "w") as f:
+            f.write(f"#!/bin/sh\n: > {self.mark}\n")
+        os.chmod(hook, 0o755)
+        role = ["--bt-seed-unverified=true", "--check-integrity=false", "--seed-ratio=0.0"] if self.source else \
+            ["--on-bt-download-complete", hook, "--seed-ratio=0.0" if self.stay else "--seed-time=0"]
+        self.proc = self.world.spawn(
+            ["aria2c", "--no-conf", "--enable-dht=false", "--enable-dht6=false", "--bt-enable-lpd=false", "--disable-ipv6",
+             "--dir", self.into, "--listen-port", str(self.port), "--interface", self.ip, "--summary-interval=0",
+             "--console-log-level=warn", "--show-console-readout=false", "--file-allocation=none", "--allow-overwrite=true",
+             *role, self.torrent], {"HOME": self.home})
+        self.began = time.monotonic()
+
+    def ready(self):
+        return self.proc.healthy() and time.monotonic() - self.began > 1   # it does not say
+
+    def done(self):
+        return self.proc.healthy() and (os.path.exists(self.mark) or not self.proc.running())
+
+
+class Transmission(Peer):
+    program = "transmission-daemon"
+
+    def prepare(self):
+        settings = {"bind-address-ipv4": self.ip, "peer-port": self.port, "rpc-port": self.port + 1000,
+                    "rpc-bind-address": "127.0.0.1", "rpc-whitelist-enabled": False, "dht-enabled": False,
+                    "lpd-enabled": False, "utp-enabled": False, "port-forwarding-enabled": False, "encryption": 0}
+        with open(f"{self.home}/settings.json", "w") as f:
+            json.dump(settings, f)
+        self.token = ""
+        self.proc = self.world.spawn(["transmission-daemon", "-f", "-g", self.home])
+        until(self.answers, 30, "transmission's RPC")
+
+    def answers(self):
+        try:
+            return self.rpc("session-get")
+        except OSError:
+            return self.proc.healthy() and False
+
+    def rpc(self, method, **arguments):
+        body = json.dumps({"method": method, "arguments": arguments}).encode()
+        url = f"http://127.0.0.1:{self.port + 1000}/transmission/rpc"
+        try:
+            return json.loads(fetch(url, body, {"X-Transmission-Session-Id": self.token}))["arguments"]
+        except urllib.error.HTTPError as error:
+            if error.code != 409:
+                raise
+            self.token = error.headers["X-Transmission-Session-Id"]
+            return self.rpc(method, **arguments)
+
+    def begin(self):
+        with open(self.torrent, "rb") as f:
+            metainfo = base64.b64encode(f.read()).decode()
+        self.rpc("torrent-add", metainfo=metainfo, **{"download-dir": self.into})
+
+    def complete(self, status):
+        found = self.rpc("torrent-get", fields=["percentDone", "leftUntilDone", "status"])["torrents"]
+        return found and found[0]["percentDone"] == 1 and found[0]["leftUntilDone"] == 0 and found[0]["status"] in status
+
+    def ready(self):
+        return self.complete({6})
+
+    def done(self):
+        return self.complete(range(7))
+
+
+class Rtorrent(Peer):
+    program = "rtorrent"
+
+    def begin(self):
+        os.makedirs(f"{self.home}/session")
+        self.finished, self.hashed = f"{self.home}/finished", f"{self.home}/hashed"
+        with open(f"{self.home}/rc", "w") as f:
+            f.write(f"""system.daemon.set = true
+session.path.set = {self.home}/session
+directory.default.set = {self.into}
+network.bind_address.set = {self.ip}
+network.port_range.set = {self.port}-{self.port}
+network.port_random.set = no
+dht.mode.set = disable
+protocol.pex.set = yes
+pieces.hash.on_completion.set = no
+trackers.use_udp.set = no
+method.set_key = event.download.finished, finished, "execute2={{touch,{self.finished}}}"
+method.set_key = event.download.hash_done, hashed, "execute2={{touch,{self.hashed}}}"
+load.start = {self.torrent}
+""")
+        self.proc = self.world.spawn(["rtorrent", "-n", "-o", f"import={self.home}/rc"], {"HOME": self.home, "TERM": "xterm"})
+
+    def ready(self):
+        return self.proc.healthy() and os.path.exists(self.hashed)
+
+    def done(self):
+        return self.proc.healthy() and os.path.exists(self.finished)
+
+
+CLIENTS = {
+    "starling": Starling,
+    "libtorrent": Libtorrent,             # 2.1.1
+    "libtorrent-fast": LibtorrentFast,
+    "libtorrent-2.0": Libtorrent20,
+    "aria2": Aria2,
+    "transmission": Transmission,
+    "rtorrent": Rtorrent,
+}

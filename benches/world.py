@@ -1,0 +1,182 @@
+"""The place where contestants meet: a namespace of their own, a tracker, content, torrents."""
+import hashlib, http.server, json, os, shutil, socket, struct, subprocess, sys, threading, urllib.parse
+from measure import MIB, Proc
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+LT = os.path.join(HERE, "../crates/interop/clients/lt.py")
+VENV_PYTHON = os.path.join(os.environ.get("BENCH_VENV", os.path.join(HERE, "../target/interop/venv")), "bin/python")
+TRACKER = ("10.77.0.20", 6969)
+TRACKER_URL = "http://%s:%d/announce" % TRACKER
+
+
+def enter():
+    """Starts this program again inside namespaces of its own (network, mounts, processes) unless
+    it is there already. When it ends, however it ends, every process and mount in them ends too."""
+    if os.environ.get("BENCH_INSIDE"):
+        return
+    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    inner = 'mount -t proc proc /proc && BENCH_INSIDE=1 "$@"'
+    os.execvp("unshare", ["unshare", *user, "--net", "--mount", "--pid", "--fork", "--kill-child", "--",
+                          "sh", "-c", inner, "sh", sys.executable, "-u", *sys.argv])
+
+
+class World:
+    """Peers live on 10.77.0.1 to .20, one address each: transmission takes no peers in
+    127.0.0.0/8, and libtorrent only one connection per address."""
+
+    def __init__(self, folder):
+        batch = "link set lo up\n" + "".join(f"addr add 10.77.0.{i}/32 dev lo\n" for i in range(1, 21))
+        subprocess.run(["ip", "-batch", "-"], input=batch, text=True, check=True)
+        # Bigger than memory, so that a huge sparse file is not refused for want of room.
+        self.folder, self.ram = folder, f"{folder}/ram"
+        os.makedirs(self.ram, exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512g,nr_inodes=4m", "bench", self.ram], check=True)
+        self.disk = fresh(f"{folder}/disk")
+        self.tracker = Tracker()
+        self._logs = 0
+        os.makedirs(f"{self.ram}/logs")
+
+    def close(self):
+        for proc in list(Proc.alive):
+            proc.stop()
+        subprocess.run(["umount", "--lazy", self.ram])
+        shutil.rmtree(self.folder)
+
+    def spawn(self, argv, env=None):
+        self._logs += 1
+        return Proc(argv, f"{self.ram}/logs/{self._logs}", env)
+
+    # ------------------------------------------------------------ content
+    def payload(self, mib, on="ram"):
+        """one random file"""
+        path = f"{getattr(self, on)}/{mib}/payload.bin"
+        if not os.path.exists(path):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "wb") as f:
+                for _ in range(mib):
+                    f.write(os.urandom(MIB))
+        return path
+
+    def folder(self, count, size):
+        """many random files of one size, a hundred in each subfolder"""
+        top = f"{self.ram}/{count}x{size}/files"
+        if not os.path.exists(top):
+            for i in range(count):
+                if i % 100 == 0:
+                    os.makedirs(f"{top}/{i // 100:04}")
+                with open(f"{top}/{i // 100:04}/{i:06}.bin", "wb") as f:
+                    f.write(os.urandom(size))
+        return top
+
+    def torrent(self, path, kind, piece_size):
+        """made by libtorrent, with our tracker in it"""
+        out = f"{self.ram}/{path.replace('/', '-')}-{kind}-{piece_size}.torrent"
+        if not os.path.exists(out):
+            subprocess.run([VENV_PYTHON, LT, "create", path, out, "--kind", kind, "--piece-size", str(piece_size),
+                            "--tracker", TRACKER_URL], check=True, stdout=subprocess.DEVNULL)
+        return out
+
+    def sparse(self, gib, piece_size=16 * MIB):
+        """(path, hybrid torrent) of a file that is one hole. All its pieces are alike, so the
+        torrent can be written down without reading that much."""
+        path, out = f"{self.ram}/sparse/hole.bin", f"{self.ram}/sparse.torrent"
+        size, pieces = gib << 30, (gib << 30) // piece_size
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as f:
+            f.truncate(size)
+        sha256 = lambda data: hashlib.sha256(data).digest()
+        node, pad, blocks = sha256(bytes(16384)), bytes(32), piece_size // 16384
+        while blocks > 1:
+            node, pad, blocks = sha256(node + node), sha256(pad + pad), blocks // 2
+        layer = row = [node] * pieces
+        row = row + [pad] * ((1 << (pieces - 1).bit_length()) - pieces)
+        while len(row) > 1:
+            row = [sha256(a + b) for a, b in zip(row[::2], row[1::2])]
+        info = {"name": "hole.bin", "piece length": piece_size, "length": size, "meta version": 2,
+                "pieces": hashlib.sha1(bytes(piece_size)).digest() * pieces,
+                "file tree": {"hole.bin": {"": {"length": size, "pieces root": row[0]}}}}
+        with open(out, "wb") as f:
+            f.write(bencode({"announce": TRACKER_URL, "info": info, "piece layers": {row[0]: b"".join(layer)}}))
+        return path, out
+
+
+def fresh(path):
+    shutil.rmtree(path, ignore_errors=True)
+    os.makedirs(path)
+    return path
+
+
+def same(a, b):
+    """whether two files, or two folders, hold the same bytes"""
+    compare = ["diff", "-rq", a, b] if os.path.isdir(a) else ["cmp", "-s", a, b]
+    return subprocess.run(compare, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+
+
+def bencode(value):
+    if isinstance(value, int):
+        return b"i%de" % value
+    if isinstance(value, str):
+        value = value.encode()
+    if isinstance(value, bytes):
+        return b"%d:%s" % (len(value), value)
+    if isinstance(value, list):
+        return b"l" + b"".join(map(bencode, value)) + b"e"
+    pairs = sorted((key.encode() if isinstance(key, str) else key, item) for key, item in value.items())
+    return b"d" + b"".join(bencode(key) + bencode(item) for key, item in pairs) + b"e"
+
+
+class Tracker:
+    """Answers with the seeds, and with those downloaders that have announced before. (If all
+    learn of all at once, connections cross, and some clients then drop both.) Peers are known
+    by their ports, because not every client binds the socket it announces from."""
+
+    def __init__(self):
+        self.reset()
+        tracker = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                body = tracker.answer(urllib.parse.urlsplit(self.path).query)
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        class Server(http.server.ThreadingHTTPServer):
+            request_queue_size = 256
+
+            def handle_error(self, *_):
+                """a client that hangs up early is nobody's trouble"""
+
+        threading.Thread(target=Server(TRACKER, Handler).serve_forever, daemon=True).start()
+
+    def reset(self):
+        self.seeds, self.others, self.seen = [], [], set()
+
+    def answer(self, query):
+        port = int(urllib.parse.parse_qs(query, encoding="latin-1").get("port", ["0"])[0])
+        peers = [p for p in self.seeds + [o for o in self.others if o[1] in self.seen] if p[1] != port]
+        self.seen.add(port)
+        packed = b"".join(socket.inet_aton(ip) + struct.pack(">H", p) for ip, p in peers)
+        return bencode({"interval": 30, "min interval": 5, "peers": packed})
+
+
+class SentBy:
+    """Counts IP bytes that leave from one listening port, over all connections."""
+
+    def __init__(self, port):
+        rules = ("add table ip bench; flush table ip bench; "
+                 "add chain ip bench out { type filter hook output priority 0; }; "
+                 f"add rule ip bench out meta l4proto {{ tcp, udp }} th sport {port} counter")
+        subprocess.run(["nft", rules], check=True)
+
+    def bytes(self):
+        out = subprocess.run(["nft", "-j", "list", "table", "ip", "bench"], stdout=subprocess.PIPE, check=True).stdout
+        for item in json.loads(out)["nftables"]:
+            for expression in item.get("rule", {}).get("expr", []):
+                if "counter" in expression:
+                    return expression["counter"]["bytes"]
+        return 0

@@ -1,0 +1,180 @@
+#!/usr/bin/env python3
+"""libtorrent as a command, for tests and benchmarks: makes torrents, and is one peer.
+
+    lt.py create PATH OUT --kind v1|v2|hybrid [--piece-size BYTES] [--tracker URL]...
+    lt.py peer SOURCE... --save DIR --bind IP:PORT [--seed] [--stay] ...
+
+SOURCE is a .torrent file or a magnet link. Everything it has to say is one JSON object a
+line on standard output, each with an "event". SIGTERM ends it, with a last line of totals.
+"""
+import argparse, json, os, signal, sys, time, warnings
+
+warnings.simplefilter("ignore", DeprecationWarning)   # one script for 2.0 and 2.1
+import libtorrent as lt
+
+
+def say(event, **fields):
+    print(json.dumps({"event": event, **fields}), flush=True)
+
+
+def hashes(info):
+    """the hex info-hashes that there are"""
+    return {key: str(value) for key, value in (("info_hash_v1", info.v1), ("info_hash_v2", info.v2))
+            if not value.is_all_zeros()}
+
+
+def create(o):
+    files = lt.file_storage()
+    lt.add_files(files, o.path)
+    flags = {"v1": lt.create_torrent.v1_only, "v2": lt.create_torrent.v2_only, "hybrid": 0}[o.kind]
+    torrent = lt.create_torrent(files, o.piece_size, flags=flags)
+    for url in o.tracker:
+        torrent.add_tracker(url)
+    start = time.monotonic()
+    lt.set_piece_hashes(torrent, os.path.dirname(os.path.abspath(o.path)))
+    seconds = time.monotonic() - start
+    with open(o.out, "wb") as f:
+        f.write(lt.bencode(torrent.generate()))
+    info = lt.torrent_info(o.out)
+    say("created", name=info.name(), magnet=lt.make_magnet_uri(info), piece_length=info.piece_length(),
+        seconds=seconds, **hashes(info.info_hashes()))
+
+
+def settings(o):
+    s = {"default": lt.default_settings, "hps": lt.high_performance_seed}[o.preset]()
+    s.update({
+        "listen_interfaces": o.bind, "enable_upnp": False, "enable_natpmp": False,
+        "enable_dht": o.dht, "enable_lsd": o.lsd, "dht_bootstrap_nodes": ",".join(o.node),
+        # A few nodes on neighbouring addresses are all the network there is.
+        "dht_restrict_routing_ips": False, "dht_restrict_search_ips": False, "dht_prefer_verified_node_ids": False,
+        "allow_multiple_connections_per_ip": True,
+        "enable_outgoing_utp": o.utp, "enable_incoming_utp": o.utp,
+        "enable_outgoing_tcp": not o.utp, "enable_incoming_tcp": not o.utp,
+        "upload_rate_limit": o.limit_up, "download_rate_limit": o.limit_down,
+        "alert_mask": lt.alert.category_t.status_notification | lt.alert.category_t.error_notification
+        | lt.alert.category_t.storage_notification,
+    })
+    for pair in o.set:
+        key, value = pair.split("=", 1)
+        s[key] = type(s[key])(value == "true" if isinstance(s[key], bool) else value)
+    return s
+
+
+def params(o, source):
+    if source.startswith("magnet:"):
+        p = lt.parse_magnet_uri(source)
+    elif hasattr(lt, "load_torrent_file"):
+        p = lt.load_torrent_file(source)
+    else:
+        p = lt.add_torrent_params()
+        p.ti = lt.torrent_info(source)
+    p.save_path = o.save
+    p.flags &= ~(lt.torrent_flags.paused | lt.torrent_flags.auto_managed)
+    if o.seed:
+        p.flags |= lt.torrent_flags.seed_mode
+    if o.super_seed:
+        p.flags |= lt.torrent_flags.super_seeding
+    return p
+
+
+def copied(handle):
+    """whether the connected peers have every piece between them"""
+    pieces = [peer.pieces for peer in handle.get_peer_info()]
+    return bool(pieces) and all(any(column) for column in zip(*pieces))
+
+
+class Peer:
+    def __init__(self, o):
+        self.o = o
+        self.session = lt.session(settings(o))
+        self.handles = [self.session.add_torrent(params(o, source)) for source in o.source]
+        self.left = len(self.handles)              # torrents not complete
+        self.flushing = set()
+        self.stop = False
+        for address in o.peer:
+            host, port = address.rsplit(":", 1)
+            for handle in self.handles:
+                handle.connect_peer((host, int(port)))
+
+    def run(self):
+        signal.signal(signal.SIGTERM, self.on_signal)
+        say("listening", port=int(self.o.bind.rsplit(":", 1)[1]))
+        if self.o.seed:
+            while not all(h.status().state == lt.torrent_status.seeding for h in self.handles):
+                time.sleep(0.01)
+            say("seeding")
+        tick = time.monotonic()
+        while not self.stop:
+            self.session.wait_for_alert(100)
+            for alert in self.session.pop_alerts():
+                self.on_alert(alert)
+            if self.o.progress and time.monotonic() - tick > self.o.progress:
+                tick = time.monotonic()
+                say("progress", **self.totals())
+            if self.o.leave_when_copied and all(copied(h) for h in self.handles):
+                say("copied")
+                self.stop = True
+        say("end", **self.totals())
+        sys.stdout.flush()
+        os._exit(0)                                # no good-byes to trackers nobody waits for
+
+    def on_signal(self, *_):
+        self.stop = True
+
+    def on_alert(self, alert):
+        if os.environ.get("LT_DEBUG"):
+            print(type(alert).__name__, alert.message(), file=sys.stderr, flush=True)
+        if isinstance(alert, lt.metadata_received_alert):
+            say("metadata", name=alert.handle.status().name)
+        elif isinstance(alert, lt.torrent_finished_alert) and not self.o.seed:
+            self.flushing.add(alert.handle)        # finished comes before the last writes
+            alert.handle.flush_cache()
+        elif isinstance(alert, lt.cache_flushed_alert) and alert.handle in self.flushing:
+            self.flushing.remove(alert.handle)
+            self.left -= 1
+            say("done", name=alert.handle.status().name, left=self.left, **self.totals())
+            self.stop = self.left == 0 and not self.o.stay
+        elif isinstance(alert, (lt.torrent_error_alert, lt.file_error_alert, lt.listen_failed_alert)):
+            say("error", message=alert.message())
+
+    def totals(self):
+        status = [h.status() for h in self.handles]
+        return {"done": sum(s.total_wanted_done for s in status), "total": sum(s.total_wanted for s in status),
+                "down": sum(s.total_payload_download for s in status), "up": sum(s.total_payload_upload for s in status),
+                "failed": sum(s.total_failed_bytes for s in status), "peers": sum(s.num_peers for s in status)}
+
+
+def main():
+    top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = top.add_subparsers(required=True)
+    a = verbs.add_parser("create")
+    a.set_defaults(run=create)
+    a.add_argument("path")
+    a.add_argument("out")
+    a.add_argument("--kind", choices=["v1", "v2", "hybrid"], required=True)
+    a.add_argument("--piece-size", type=int, default=0, help="bytes; 0: libtorrent's choice")
+    a.add_argument("--tracker", action="append", default=[])
+    a = verbs.add_parser("peer")
+    a.set_defaults(run=lambda o: Peer(o).run())
+    a.add_argument("source", nargs="+")
+    a.add_argument("--save", required=True, help="folder that holds or gets the content")
+    a.add_argument("--bind", required=True, help="IP:PORT")
+    a.add_argument("--seed", action="store_true", help="the content is there; do not check it")
+    a.add_argument("--stay", action="store_true", help="go on serving when all is complete")
+    a.add_argument("--super-seed", action="store_true")
+    a.add_argument("--leave-when-copied", action="store_true", help="end as soon as the others have every piece between them")
+    a.add_argument("--peer", action="append", default=[], help="IP:PORT to connect to")
+    a.add_argument("--dht", action="store_true")
+    a.add_argument("--node", action="append", default=[], help="IP:PORT of a DHT node to start from")
+    a.add_argument("--lsd", action="store_true", help="local service discovery")
+    a.add_argument("--utp", action="store_true", help="uTP only; otherwise TCP only")
+    a.add_argument("--limit-up", type=int, default=0, help="bytes a second")
+    a.add_argument("--limit-down", type=int, default=0, help="bytes a second")
+    a.add_argument("--preset", default="default", choices=["default", "hps"])
+    a.add_argument("--set", action="append", default=[], help="NAME=VALUE, any libtorrent setting")
+    a.add_argument("--progress", type=float, default=0, help="seconds between progress lines; 0: none")
+    o = top.parse_args()
+    o.run(o)
+
+
+main()
