@@ -24,18 +24,26 @@ pub struct InfoHashes {
 impl InfoHashes {
     /// Only v1.
     pub fn of_v1(hash: Sha1Hash) -> InfoHashes {
-        InfoHashes { v1: Some(hash), v2: None }
+        InfoHashes {
+            v1: Some(hash),
+            v2: None,
+        }
     }
 
     /// Only v2.
     pub fn of_v2(hash: Sha256Hash) -> InfoHashes {
-        InfoHashes { v1: None, v2: Some(hash) }
+        InfoHashes {
+            v1: None,
+            v2: Some(hash),
+        }
     }
 
     /// The 20-byte forms that handshakes, trackers and the DHT use: v1, then v2 cut to 20 bytes
     /// (BEP 52).
     pub fn wire(&self) -> impl Iterator<Item = Sha1Hash> + use<> {
-        self.v1.into_iter().chain(self.v2.map(|hash| truncated(&hash)))
+        self.v1
+            .into_iter()
+            .chain(self.v2.map(|hash| truncated(&hash)))
     }
 
     /// The 20-byte form that most peers know: v1 if there is one. `None` only if both are missing.
@@ -79,7 +87,10 @@ mod tests {
 
     #[test]
     fn a_hybrid_goes_by_two_names_on_the_wire_v1_first() {
-        let hashes = InfoHashes { v1: Some([1; 20]), v2: Some([2; 32]) };
+        let hashes = InfoHashes {
+            v1: Some([1; 20]),
+            v2: Some([2; 32]),
+        };
         assert_eq!(hashes.wire().collect::<Vec<_>>(), [[1; 20], [2; 20]]);
         assert_eq!(hashes.best(), Some([1; 20]));
         assert_eq!(InfoHashes::of_v2([2; 32]).best(), Some([2; 20]));
@@ -88,11 +99,17 @@ mod tests {
 
     #[test]
     fn hashes_agree_when_what_both_know_is_the_same() {
-        let hybrid = InfoHashes { v1: Some([1; 20]), v2: Some([2; 32]) };
+        let hybrid = InfoHashes {
+            v1: Some([1; 20]),
+            v2: Some([2; 32]),
+        };
         assert!(hybrid.agrees(&InfoHashes::of_v1([1; 20])));
         assert!(hybrid.agrees(&hybrid));
         assert!(!hybrid.agrees(&InfoHashes::of_v1([3; 20])));
-        assert!(!hybrid.agrees(&InfoHashes { v1: Some([1; 20]), v2: Some([9; 32]) }));
+        assert!(!hybrid.agrees(&InfoHashes {
+            v1: Some([1; 20]),
+            v2: Some([9; 32])
+        }));
         assert!(!InfoHashes::of_v1([1; 20]).agrees(&InfoHashes::of_v2([2; 32])));
     }
 

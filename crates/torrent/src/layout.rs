@@ -180,7 +180,10 @@ impl Layout {
             if len > i64::MAX as u64 {
                 return Err(LayoutError::TooLong);
             }
-            places.push(Place { start: at, len: len | if pad { PAD } else { 0 } });
+            places.push(Place {
+                start: at,
+                len: len | if pad { PAD } else { 0 },
+            });
             at = at.checked_add(len).ok_or(LayoutError::TooLong)?;
             if at > limit {
                 return Err(LayoutError::TooManyPieces);
@@ -255,7 +258,11 @@ impl Layout {
         match self.kind {
             Kind::V2 => len,
             _ if self.size == self.payload => len,
-            _ => self.spans(p, 0, len).filter(|span| !span.pad).map(|span| span.len).sum(),
+            _ => self
+                .spans(p, 0, len)
+                .filter(|span| !span.pad)
+                .map(|span| span.len)
+                .sum(),
         }
     }
 
@@ -267,7 +274,9 @@ impl Layout {
     /// Bytes of block `b` of piece `p`; 0 when there is no such block.
     pub fn block_len(&self, p: u32, b: u32) -> u32 {
         let begin = u64::from(b) * u64::from(BLOCK);
-        u64::from(self.piece_len(p)).saturating_sub(begin).min(u64::from(BLOCK)) as u32
+        u64::from(self.piece_len(p))
+            .saturating_sub(begin)
+            .min(u64::from(BLOCK)) as u32
     }
 
     /// Whether block `b` of piece `p` is nothing but padding, so that nobody needs to fetch it.
@@ -287,14 +296,22 @@ impl Layout {
     /// Where file `i` lies. Panics when there is no such file.
     pub fn file(&self, i: usize) -> Extent {
         let place = self.places[i];
-        Extent { start: place.start, len: place.len(), pad: place.pad() }
+        Extent {
+            start: place.start,
+            len: place.len(),
+            pad: place.pad(),
+        }
     }
 
     /// The pieces that hold any byte of file `i`; none for an empty file.
     pub fn file_pieces(&self, i: usize) -> Range<u32> {
         let place = self.places[i];
         let first = self.piece_at(place.start);
-        if place.len() == 0 { first..first } else { first..self.piece_at(place.end() - 1) + 1 }
+        if place.len() == 0 {
+            first..first
+        } else {
+            first..self.piece_at(place.end() - 1) + 1
+        }
     }
 
     /// The runs of files that make up `len` bytes from `begin` on in piece `p`, in order. What lies
@@ -305,7 +322,12 @@ impl Layout {
         let left = len.min(piece_len - begin);
         let at = self.piece_start(p) + u64::from(begin);
         let file = if left == 0 { 0 } else { self.find(at) };
-        Spans { places: &self.places, file, at, left }
+        Spans {
+            places: &self.places,
+            file,
+            at,
+            left,
+        }
     }
 
     /// In v2 and hybrid, the one real file piece `p` belongs to; `None` in v1.
@@ -361,7 +383,12 @@ impl Iterator for Spans<'_> {
             self.at += u64::from(len);
             self.left -= len;
             if len > 0 {
-                return Some(Span { file, offset, len, pad: place.pad() });
+                return Some(Span {
+                    file,
+                    offset,
+                    len,
+                    pad: place.pad(),
+                });
             }
         }
         None
@@ -386,14 +413,27 @@ mod tests {
     #[test]
     fn v1_files_share_pieces() {
         let layout = Layout::new(Kind::V1, 10, [real(7), real(0), real(5), real(13)]).unwrap();
-        assert_eq!((layout.pieces(), layout.size(), layout.payload()), (3, 25, 25));
+        assert_eq!(
+            (layout.pieces(), layout.size(), layout.payload()),
+            (3, 25, 25)
+        );
         assert_eq!([0, 1, 2, 3].map(|p| layout.piece_len(p)), [10, 10, 5, 0]);
         let spans: Vec<_> = layout.spans(0, 5, 100).collect();
         assert_eq!(
             spans,
             [
-                Span { file: 0, offset: 5, len: 2, pad: false },
-                Span { file: 2, offset: 0, len: 3, pad: false }
+                Span {
+                    file: 0,
+                    offset: 5,
+                    len: 2,
+                    pad: false
+                },
+                Span {
+                    file: 2,
+                    offset: 0,
+                    len: 3,
+                    pad: false
+                }
             ]
         );
         assert_eq!(layout.file_pieces(2), 0..2);
@@ -404,13 +444,23 @@ mod tests {
     #[test]
     fn v2_files_each_start_a_piece_and_end_one() {
         let k = u64::from(K16);
-        let layout = Layout::new(Kind::V2, K16, [real(5), real(0), real(2 * k + 1), real(k)]).unwrap();
+        let layout =
+            Layout::new(Kind::V2, K16, [real(5), real(0), real(2 * k + 1), real(k)]).unwrap();
         assert_eq!(layout.pieces(), 5);
         assert_eq!(layout.payload(), 3 * k + 6);
         assert_eq!(layout.size(), 5 * k);
-        assert_eq!([0, 1, 2, 3, 4].map(|p| layout.piece_len(p)), [5, K16, K16, 1, K16]);
-        assert_eq!([0, 1, 2, 3, 4].map(|p| layout.file_of_piece(p).unwrap()), [0, 2, 2, 2, 3]);
-        assert_eq!([0, 1, 2, 3, 4].map(|p| layout.piece_in_file(p).unwrap()), [0, 0, 1, 2, 0]);
+        assert_eq!(
+            [0, 1, 2, 3, 4].map(|p| layout.piece_len(p)),
+            [5, K16, K16, 1, K16]
+        );
+        assert_eq!(
+            [0, 1, 2, 3, 4].map(|p| layout.file_of_piece(p).unwrap()),
+            [0, 2, 2, 2, 3]
+        );
+        assert_eq!(
+            [0, 1, 2, 3, 4].map(|p| layout.piece_in_file(p).unwrap()),
+            [0, 0, 1, 2, 0]
+        );
         assert_eq!(layout.file_of_piece(5), None);
         assert_eq!(layout.file_pieces(2), 1..4);
         assert!(!layout.is_pad_block(0, 0));
@@ -423,8 +473,14 @@ mod tests {
         let layout = Layout::new(Kind::Hybrid, piece as u32, files).unwrap();
         assert_eq!(layout.pieces(), 3);
         assert_eq!([0, 1, 2].map(|p| layout.piece_len(p)), [piece as u32; 3]);
-        assert_eq!([0, 1, 2].map(|p| layout.payload_len(p)), [5, piece as u32, 1]);
-        assert_eq!([0, 1, 2, 3].map(|b| layout.is_pad_block(0, b)), [false, true, true, true]);
+        assert_eq!(
+            [0, 1, 2].map(|p| layout.payload_len(p)),
+            [5, piece as u32, 1]
+        );
+        assert_eq!(
+            [0, 1, 2, 3].map(|b| layout.is_pad_block(0, b)),
+            [false, true, true, true]
+        );
         assert!(!layout.is_pad_block(0, 4));
         assert_eq!(layout.file_of_piece(2), Some(2));
     }
@@ -434,24 +490,54 @@ mod tests {
         let k = u64::from(K16);
         let hybrid = |files: &[FileLen]| Layout::new(Kind::Hybrid, K16, files.iter().copied());
         assert_eq!(hybrid(&[real(5), real(5)]), Err(LayoutError::Misaligned(1)));
-        assert_eq!(hybrid(&[real(5), pad(5), real(5)]), Err(LayoutError::Padding(1)));
-        assert_eq!(hybrid(&[real(k), pad(k), real(5)]), Err(LayoutError::Padding(1)));
-        assert_eq!(hybrid(&[real(5), pad(2 * k - 5), real(5)]), Err(LayoutError::Padding(1)));
+        assert_eq!(
+            hybrid(&[real(5), pad(5), real(5)]),
+            Err(LayoutError::Padding(1))
+        );
+        assert_eq!(
+            hybrid(&[real(k), pad(k), real(5)]),
+            Err(LayoutError::Padding(1))
+        );
+        assert_eq!(
+            hybrid(&[real(5), pad(2 * k - 5), real(5)]),
+            Err(LayoutError::Padding(1))
+        );
         assert!(hybrid(&[real(5), real(0), pad(k - 5), real(5)]).is_ok());
     }
 
     #[test]
     fn impossible_shapes_are_refused() {
-        assert_eq!(Layout::new(Kind::V1, 0, [real(1)]), Err(LayoutError::PieceLength(0)));
-        assert_eq!(Layout::new(Kind::V2, 16_385, [real(1)]), Err(LayoutError::PieceLengthV2(16_385)));
-        assert_eq!(Layout::new(Kind::V2, 8192, [real(1)]), Err(LayoutError::PieceLengthV2(8192)));
+        assert_eq!(
+            Layout::new(Kind::V1, 0, [real(1)]),
+            Err(LayoutError::PieceLength(0))
+        );
+        assert_eq!(
+            Layout::new(Kind::V2, 16_385, [real(1)]),
+            Err(LayoutError::PieceLengthV2(16_385))
+        );
+        assert_eq!(
+            Layout::new(Kind::V2, 8192, [real(1)]),
+            Err(LayoutError::PieceLengthV2(8192))
+        );
         assert_eq!(Layout::new(Kind::V1, 16, []), Err(LayoutError::Empty));
-        assert_eq!(Layout::new(Kind::V1, 16, [pad(16)]), Err(LayoutError::Empty));
-        assert_eq!(Layout::new(Kind::V1, 16, [real(u64::MAX)]), Err(LayoutError::TooLong));
+        assert_eq!(
+            Layout::new(Kind::V1, 16, [pad(16)]),
+            Err(LayoutError::Empty)
+        );
+        assert_eq!(
+            Layout::new(Kind::V1, 16, [real(u64::MAX)]),
+            Err(LayoutError::TooLong)
+        );
         let huge = real(i64::MAX as u64);
-        assert_eq!(Layout::new(Kind::V2, K16, [huge, huge]), Err(LayoutError::TooManyPieces));
+        assert_eq!(
+            Layout::new(Kind::V2, K16, [huge, huge]),
+            Err(LayoutError::TooManyPieces)
+        );
         let many = std::iter::repeat_n(real(1), MAX_FILES + 1);
-        assert_eq!(Layout::new(Kind::V1, 16, many), Err(LayoutError::TooManyFiles));
+        assert_eq!(
+            Layout::new(Kind::V1, 16, many),
+            Err(LayoutError::TooManyFiles)
+        );
     }
 
     #[test]

@@ -12,5 +12,7 @@ pub mod krpc;
 pub mod layout;
 pub mod lsd;
 pub mod merkle;
+pub mod metainfo;
+pub mod names;
 pub mod tracker;
 pub mod wire;

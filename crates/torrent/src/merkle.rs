@@ -33,7 +33,11 @@ pub fn leaf(block: &[u8]) -> Sha256Hash {
 
 /// The node above two others.
 pub fn parent(left: &Sha256Hash, right: &Sha256Hash) -> Sha256Hash {
-    Sha256::new().chain_update(left).chain_update(right).finalize().into()
+    Sha256::new()
+        .chain_update(left)
+        .chain_update(right)
+        .finalize()
+        .into()
 }
 
 /// The node of `layer` below which there is only padding. Panics beyond layer 62.
@@ -66,8 +70,13 @@ pub fn piece_layer(piece_length: u32) -> u32 {
 /// The node `height` layers above `nodes`, which are consecutive nodes of layer `base` from the
 /// subtree's left edge; the rest is padding. At most 2^`height` nodes.
 pub fn root_of(nodes: &[Sha256Hash], base: u32, height: u32) -> Sha256Hash {
-    debug_assert!(nodes.len() as u64 <= 1 << height, "the nodes fit below the root");
-    let Some(first) = nodes.first() else { return pad_hash(base + height) };
+    debug_assert!(
+        nodes.len() as u64 <= 1 << height,
+        "the nodes fit below the root"
+    );
+    let Some(first) = nodes.first() else {
+        return pad_hash(base + height);
+    };
     if height == 0 {
         return *first;
     }
@@ -75,7 +84,10 @@ pub fn root_of(nodes: &[Sha256Hash], base: u32, height: u32) -> Sha256Hash {
     for layer in base + 1..base + height {
         // In place: a row is half as long as the one below it.
         for i in 0..row.len().div_ceil(2) {
-            let right = row.get(2 * i + 1).copied().unwrap_or_else(|| pad_hash(layer));
+            let right = row
+                .get(2 * i + 1)
+                .copied()
+                .unwrap_or_else(|| pad_hash(layer));
             row[i] = parent(&row[2 * i], &right);
         }
         row.truncate(row.len().div_ceil(2));
@@ -100,16 +112,29 @@ pub(crate) fn above(nodes: &[Sha256Hash], base: u32) -> Vec<Sha256Hash> {
 /// `file_len` is the length of the whole file: one that fits in a piece is padded only to the next
 /// power of two of its blocks, and its piece root is the file's root.
 pub fn piece_root(leaves: &[Sha256Hash], piece_length: u32, file_len: u64) -> Sha256Hash {
-    root_of(leaves, 0, piece_layer(piece_length).min(height(blocks(file_len))))
+    root_of(
+        leaves,
+        0,
+        piece_layer(piece_length).min(height(blocks(file_len))),
+    )
 }
 
 /// The root of a file from the roots of its pieces, as [`piece_root`] makes them.
 pub fn file_root(pieces: &[Sha256Hash], piece_length: u32) -> Sha256Hash {
-    root_of(pieces, piece_layer(piece_length), height(pieces.len() as u64))
+    root_of(
+        pieces,
+        piece_layer(piece_length),
+        height(pieces.len() as u64),
+    )
 }
 
 /// Whether `layer` is the whole piece layer of the file with this root and length.
-pub fn verify_layer(layer: &[Sha256Hash], root: &Sha256Hash, piece_length: u32, file_len: u64) -> bool {
+pub fn verify_layer(
+    layer: &[Sha256Hash],
+    root: &Sha256Hash,
+    piece_length: u32,
+    file_len: u64,
+) -> bool {
     layer.len() as u64 == file_len.div_ceil(u64::from(piece_length))
         && file_len > u64::from(piece_length)
         && file_root(layer, piece_length) == *root
@@ -127,7 +152,10 @@ pub struct FileHasher {
 impl FileHasher {
     /// Starts a file.
     pub fn new(piece_length: u32) -> FileHasher {
-        FileHasher { piece_length, pieces: Vec::new() }
+        FileHasher {
+            piece_length,
+            pieces: Vec::new(),
+        }
     }
 
     /// Adds the root of the next piece, made by [`piece_root`].
@@ -158,7 +186,10 @@ mod tests {
         let mut row = leaves.to_vec();
         row.resize(width, [0; 32]);
         while row.len() > 1 {
-            row = row.chunks(2).map(|pair| parent(&pair[0], &pair[1])).collect();
+            row = row
+                .chunks(2)
+                .map(|pair| parent(&pair[0], &pair[1]))
+                .collect();
         }
         row[0]
     }
@@ -185,7 +216,10 @@ mod tests {
     #[test]
     fn the_last_piece_of_a_larger_file_is_padded_to_a_piece() {
         let leaves = [[1; 32]];
-        assert_eq!(piece_root(&leaves, 4 * K16, 9 * u64::from(K16)), naive_root(&leaves, 4));
+        assert_eq!(
+            piece_root(&leaves, 4 * K16, 9 * u64::from(K16)),
+            naive_root(&leaves, 4)
+        );
     }
 
     #[test]

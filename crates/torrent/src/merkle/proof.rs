@@ -24,7 +24,12 @@ impl HashRange {
     /// A range whose proof reaches the root of a tree with its root in layer `height`.
     pub fn to_root(base_layer: u32, index: u32, length: u32, height: u32) -> HashRange {
         let proof_layers = height.saturating_sub(base_layer + 1);
-        HashRange { base_layer, index, length, proof_layers }
+        HashRange {
+            base_layer,
+            index,
+            length,
+            proof_layers,
+        }
     }
 
     /// Whether a tree with its root in layer `height` has such a range, and it is within the limits.
@@ -54,7 +59,9 @@ impl HashRange {
 
     /// The layer that the proof arrives at: one above its last uncle.
     pub fn top(&self) -> u32 {
-        self.base_layer.saturating_add(self.length.max(1).ilog2()).saturating_add(self.uncles())
+        self.base_layer
+            .saturating_add(self.length.max(1).ilog2())
+            .saturating_add(self.uncles())
     }
 
     /// Whether the proof arrives at the root of a tree with its root in layer `height`. Only then
@@ -99,7 +106,11 @@ pub fn check(
     let mut node = super::root_of(hashes, base_layer, rows);
     let mut position = index >> rows;
     for uncle in uncles {
-        node = if position & 1 == 0 { parent(&node, uncle) } else { parent(uncle, &node) };
+        node = if position & 1 == 0 {
+            parent(&node, uncle)
+        } else {
+            parent(uncle, &node)
+        };
         position >>= 1;
     }
     // A position left over means that the claimed place lies outside this tree.
@@ -118,13 +129,33 @@ mod tests {
     #[test]
     fn the_layers_that_are_left_out_still_count() {
         // BEP 52: "the first log2(length)-1 proof layers are omitted".
-        let range = HashRange { base_layer: 0, index: 0, length: 2, proof_layers: 2 };
+        let range = HashRange {
+            base_layer: 0,
+            index: 0,
+            length: 2,
+            proof_layers: 2,
+        };
         assert_eq!((range.uncles(), range.top()), (2, 3));
-        let range = HashRange { base_layer: 0, index: 0, length: 4, proof_layers: 2 };
+        let range = HashRange {
+            base_layer: 0,
+            index: 0,
+            length: 4,
+            proof_layers: 2,
+        };
         assert_eq!((range.uncles(), range.top()), (1, 3));
-        let range = HashRange { base_layer: 0, index: 0, length: 8, proof_layers: 2 };
+        let range = HashRange {
+            base_layer: 0,
+            index: 0,
+            length: 8,
+            proof_layers: 2,
+        };
         assert_eq!((range.uncles(), range.top()), (0, 3));
-        let range = HashRange { base_layer: 0, index: 0, length: 8, proof_layers: 0 };
+        let range = HashRange {
+            base_layer: 0,
+            index: 0,
+            length: 8,
+            proof_layers: 0,
+        };
         assert_eq!((range.uncles(), range.top()), (0, 3));
     }
 
@@ -143,7 +174,13 @@ mod tests {
     #[test]
     fn ranges_outside_the_tree_or_unaligned_are_invalid() {
         let range = |base_layer, index, length, proof_layers| {
-            HashRange { base_layer, index, length, proof_layers }.is_valid(4)
+            HashRange {
+                base_layer,
+                index,
+                length,
+                proof_layers,
+            }
+            .is_valid(4)
         };
         assert!(range(0, 0, 16, 3));
         assert!(range(0, 14, 2, 3));
@@ -157,8 +194,24 @@ mod tests {
         assert!(!range(4, 0, 2, 0));
         assert!(!range(u32::MAX, 0, 2, 0));
         assert!(!range(0, 0, 2, u32::MAX));
-        assert!(!HashRange { base_layer: 0, index: 0, length: 16384, proof_layers: 0 }.is_valid(60));
-        assert!(!HashRange { base_layer: 0, index: u32::MAX, length: 2, proof_layers: u32::MAX }.is_valid(60));
+        assert!(
+            !HashRange {
+                base_layer: 0,
+                index: 0,
+                length: 16384,
+                proof_layers: 0
+            }
+            .is_valid(60)
+        );
+        assert!(
+            !HashRange {
+                base_layer: 0,
+                index: u32::MAX,
+                length: 2,
+                proof_layers: u32::MAX
+            }
+            .is_valid(60)
+        );
     }
 
     #[test]
@@ -181,7 +234,12 @@ mod tests {
     fn leaves_of_a_piece_are_checked_against_its_root_without_uncles() {
         let leaves = leaves(8);
         let piece = root_of(&leaves[4..], 0, 2);
-        let range = HashRange { base_layer: 0, index: 4, length: 4, proof_layers: 0 };
+        let range = HashRange {
+            base_layer: 0,
+            index: 4,
+            length: 4,
+            proof_layers: 0,
+        };
         assert_eq!(range.top(), 2);
         assert!(range.check(&piece, &leaves[4..]));
         assert!(!range.check(&piece, &leaves[..4]));

@@ -48,10 +48,18 @@ impl Tree {
         }
         let mut upper = Vec::new();
         for row in base..height {
-            let below = upper.last().map_or(&layer[..], |row: &Vec<Sha256Hash>| &row[..]);
+            let below = upper
+                .last()
+                .map_or(&layer[..], |row: &Vec<Sha256Hash>| &row[..]);
             upper.push(above(below, row));
         }
-        Some(Tree { base, height, blocks, layer, upper })
+        Some(Tree {
+            base,
+            height,
+            blocks,
+            layer,
+            upper,
+        })
     }
 
     /// The root of the file.
@@ -101,7 +109,11 @@ impl Tree {
                 0 => &self.layer[..],
                 up => &self.upper[up as usize - 1],
             };
-            return Some(row.get(index as usize).copied().unwrap_or_else(|| pad_hash(layer)));
+            return Some(
+                row.get(index as usize)
+                    .copied()
+                    .unwrap_or_else(|| pad_hash(layer)),
+            );
         }
         let first = u64::from(index) << layer;
         let end = (u64::from(index + 1) << layer).min(self.blocks);
@@ -136,7 +148,13 @@ impl PartialLayer {
         }
         let chunks = vec![None; pieces.div_ceil(u64::from(CHUNK)) as usize];
         let height = height(blocks(file_len));
-        Some(PartialLayer { root, base: piece_layer(piece_length), height, pieces: pieces as u32, chunks })
+        Some(PartialLayer {
+            root,
+            base: piece_layer(piece_length),
+            height,
+            pieces: pieces as u32,
+            chunks,
+        })
     }
 
     /// The request that brings the hash of `piece`, counted within the file, and its neighbours'.
@@ -150,7 +168,9 @@ impl PartialLayer {
     /// The requests whose answers are still missing, in order.
     pub fn missing(&self) -> impl Iterator<Item = HashRange> + '_ {
         let chunks = self.chunks.iter().enumerate();
-        chunks.filter(|(_, chunk)| chunk.is_none()).map(|(i, _)| self.request_for(i as u32 * CHUNK))
+        chunks
+            .filter(|(_, chunk)| chunk.is_none())
+            .map(|(i, _)| self.request_for(i as u32 * CHUNK))
     }
 
     /// Takes the answer to one of [`missing`](Self::missing). False, with nothing kept, if it proves
@@ -206,7 +226,13 @@ mod tests {
             hasher.push(piece_root(piece, piece_length, len));
         }
         let (root, layer) = hasher.finish().unwrap();
-        File { len, piece_length, leaves, root, layer }
+        File {
+            len,
+            piece_length,
+            leaves,
+            root,
+            layer,
+        }
     }
 
     /// Every node of the tree: `rows[layer][index]`.
@@ -224,7 +250,8 @@ mod tests {
     fn a_layer_is_collected_in_chunks_that_each_prove_themselves() {
         for pieces in [2, 3, 512, 513, 514, 1500] {
             let file = file(pieces * 2, 1);
-            let tree = Tree::new(file.root, file.layer.clone(), file.piece_length, file.len).unwrap();
+            let tree =
+                Tree::new(file.root, file.layer.clone(), file.piece_length, file.len).unwrap();
             let mut partial = PartialLayer::new(file.root, file.piece_length, file.len).unwrap();
             assert_eq!(partial.layer(), None);
             for range in partial.clone().missing() {
@@ -235,7 +262,10 @@ mod tests {
                 assert!(!partial.accept(&range, &wrong));
                 assert!(!partial.accept(&range, &answer[1..]));
                 assert!(partial.accept(&range, &answer));
-                assert_eq!(partial.get(range.index), Some(&file.layer[range.index as usize]));
+                assert_eq!(
+                    partial.get(range.index),
+                    Some(&file.layer[range.index as usize])
+                );
             }
             assert_eq!(partial.missing().count(), 0);
             assert_eq!(partial.layer(), Some(file.layer.clone()), "{pieces} pieces");
@@ -270,7 +300,10 @@ mod tests {
         assert_eq!(tree.height(), 2);
         let range = HashRange::to_root(0, 0, 4, 2);
         assert_eq!(tree.pieces_needed(&range), 0..1);
-        let leaves = Leaves { first: 0, hashes: &file.leaves };
+        let leaves = Leaves {
+            first: 0,
+            hashes: &file.leaves,
+        };
         let answer = tree.serve(&range, Some(leaves)).unwrap();
         assert_eq!(answer, full(&file.leaves)[0]);
         assert!(range.check(&file.root, &answer));

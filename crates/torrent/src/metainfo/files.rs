@@ -1,0 +1,395 @@
+//! The file lists of an info dict: v1's `files`, v2's `file tree`, and both at once for a hybrid.
+//!
+//! Paths end up in one arena and everything optional in side tables, so that a file costs about 25
+//! bytes beyond its path.
+
+use std::collections::BTreeMap;
+
+use super::{MAX_NOTICES, MetainfoError, Notice};
+use crate::bencode::{Dict, Entries, Value};
+use crate::layout::{FileLen, MAX_FILES};
+use crate::names;
+
+pub(super) const EXECUTABLE: u8 = 1;
+pub(super) const HIDDEN: u8 = 2;
+pub(super) const SYMLINK: u8 = 4;
+pub(super) const PAD: u8 = 8;
+
+/// BitComet's way of naming padding, older than BEP 47.
+const BITCOMET_PADDING: &[u8] = b"_____padding_file_";
+
+/// Files as they are read, one behind another.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    pub lens: Vec<FileLen>,
+    /// How many of them are not padding.
+    real: usize,
+    /// All paths, safe and joined by `/`, without separators between them.
+    pub arena: String,
+    /// Where each path ends in the arena.
+    pub ends: Vec<u32>,
+    pub attrs: Vec<u8>,
+    /// Where in the info dict each file's root lies; 0 for none. Empty in v1.
+    pub roots: Vec<u32>,
+    pub symlinks: BTreeMap<u32, String>,
+    /// Paths as the torrent has them, where they had to be changed but could be on a disk.
+    pub listed: BTreeMap<u32, Box<str>>,
+    pub notices: Vec<Notice>,
+}
+
+/// What an entry of either list says about a file.
+struct Properties<'a> {
+    len: u64,
+    attrs: u8,
+    link: Option<Vec<&'a [u8]>>,
+    root: u32,
+}
+
+impl Files {
+    fn note(&mut self, notice: Notice) {
+        if self.notices.len() < MAX_NOTICES {
+            self.notices.push(notice);
+        }
+    }
+
+    fn push(&mut self, parts: &[&[u8]], properties: &Properties<'_>) -> Result<(), MetainfoError> {
+        let index = self.lens.len();
+        let pad = properties.attrs & PAD != 0;
+        self.real += usize::from(!pad);
+        if self.real > MAX_FILES || index >= 2 * MAX_FILES {
+            return Err(MetainfoError::TooManyFiles);
+        }
+        if parts.len() > names::MAX_COMPONENTS {
+            return Err(MetainfoError::PathTooDeep(index));
+        }
+        let start = self.arena.len();
+        let mut changed = false;
+        for (i, part) in parts.iter().enumerate() {
+            if i > 0 {
+                self.arena.push('/');
+            }
+            let name = names::component(part);
+            changed |= name.as_bytes() != *part;
+            self.arena.push_str(&name);
+        }
+        if self.arena.len() - start > names::MAX_PATH {
+            return Err(MetainfoError::PathTooLong(index));
+        }
+        let end = u32::try_from(self.arena.len()).map_err(|_| MetainfoError::PathTooLong(index))?;
+        if changed && !pad {
+            self.listed
+                .extend(on_disk(parts).map(|path| (index as u32, path)));
+        }
+        let mut attrs = properties.attrs;
+        if let Some(link) = &properties.link {
+            match names::link_target(link.iter().copied()) {
+                Some(target) => {
+                    self.symlinks.insert(index as u32, target);
+                }
+                None => {
+                    attrs &= !SYMLINK;
+                    let path = self.arena[start..].to_owned();
+                    self.note(Notice::LinkDropped { path });
+                }
+            }
+        }
+        self.ends.push(end);
+        self.attrs.push(attrs);
+        self.lens.push(FileLen {
+            len: properties.len,
+            pad,
+        });
+        Ok(())
+    }
+
+    /// Where the path of file `index` lies in the arena.
+    fn path(&self, index: usize) -> &str {
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.arena[start as usize..self.ends[index] as usize]
+    }
+
+    /// Gives a path of its own to every file that shares one with another on some system.
+    fn tell_apart(&mut self) -> Result<(), MetainfoError> {
+        let real: Vec<u32> = (0..self.lens.len() as u32)
+            .filter(|&i| !self.lens[i as usize].pad)
+            .collect();
+        let renamed = names::tell_apart(real.iter().map(|&i| self.path(i as usize)));
+        if renamed.is_empty() {
+            return Ok(());
+        }
+        let renamed: BTreeMap<u32, String> = renamed
+            .into_iter()
+            .map(|(i, path)| (real[i], path))
+            .collect();
+        let mut arena = String::with_capacity(self.arena.len() + 8 * renamed.len());
+        let mut ends = Vec::with_capacity(self.ends.len());
+        for index in 0..self.lens.len() {
+            match renamed.get(&(index as u32)) {
+                Some(path) => {
+                    let before = self.path(index).to_owned();
+                    self.note(Notice::Renamed {
+                        from: before.clone(),
+                        to: path.clone(),
+                    });
+                    self.listed.entry(index as u32).or_insert(before.into());
+                    arena.push_str(path);
+                }
+                None => arena.push_str(self.path(index)),
+            }
+            ends.push(u32::try_from(arena.len()).map_err(|_| MetainfoError::PathTooLong(index))?);
+        }
+        (self.arena, self.ends) = (arena, ends);
+        Ok(())
+    }
+}
+
+/// The path as the torrent has it, if it is one that stays in the folder and a disk could hold.
+fn on_disk(parts: &[&[u8]]) -> Option<Box<str>> {
+    let fits = |part: &&[u8]| {
+        !part.is_empty()
+            && *part != b"."
+            && *part != b".."
+            && !part.contains(&b'/')
+            && !part.contains(&0)
+    };
+    let parts: Option<Vec<&str>> = parts
+        .iter()
+        .map(|part| std::str::from_utf8(part).ok().filter(|_| fits(part)))
+        .collect();
+    parts.map(|parts| parts.join("/").into())
+}
+
+fn attributes(entry: &Value<'_>) -> u8 {
+    let letters = entry
+        .get("attr")
+        .and_then(|attr| attr.as_bytes())
+        .unwrap_or_default();
+    letters.iter().fold(0, |attrs, letter| {
+        attrs
+            | match letter {
+                b'x' => EXECUTABLE,
+                b'h' => HIDDEN,
+                b'l' => SYMLINK,
+                b'p' => PAD,
+                _ => 0,
+            }
+    })
+}
+
+fn properties<'a>(entry: &Value<'a>, index: usize) -> Result<Properties<'a>, MetainfoError> {
+    let mut attrs = attributes(entry);
+    let mut link = None;
+    if attrs & SYMLINK != 0 {
+        match entry.get("symlink path").and_then(|path| path.as_list()) {
+            Some(path) => link = Some(strings(path).ok_or(MetainfoError::BadPath(index))?),
+            None => attrs &= !SYMLINK,
+        }
+    }
+    let len = match (entry.get("length"), link.is_some()) {
+        // BEP 47: a symlink has no bytes, whatever it says.
+        (_, true) => 0,
+        (Some(len), false) => len.as_uint().ok_or(MetainfoError::BadLength(index))?,
+        (None, false) => return Err(MetainfoError::BadLength(index)),
+    };
+    Ok(Properties {
+        len,
+        attrs,
+        link,
+        root: 0,
+    })
+}
+
+fn strings(list: crate::bencode::List<'_>) -> Option<Vec<&[u8]>> {
+    list.iter().map(|part| part.as_bytes()).collect()
+}
+
+/// The one file of an info dict without `files` (BEP 3).
+pub(super) fn v1_single(info: &Value<'_>, name: &[u8]) -> Result<Files, MetainfoError> {
+    let mut files = Files::default();
+    let mut properties = properties(info, 0)?;
+    properties.attrs &= !PAD;
+    files.push(&[name], &properties)?;
+    Ok(files)
+}
+
+/// An entry of `files`: where it goes, and what it is.
+fn v1_entry<'a>(
+    entry: &Value<'a>,
+    index: usize,
+) -> Result<(Vec<&'a [u8]>, Properties<'a>), MetainfoError> {
+    if entry.as_dict().is_none() {
+        return Err(MetainfoError::BadFiles);
+    }
+    let mut properties = properties(entry, index)?;
+    let path = entry.get("path.utf-8").and_then(|path| path.as_list());
+    let path = path.or_else(|| entry.get("path").and_then(|path| path.as_list()));
+    let parts = path
+        .map_or(Some(Vec::new()), strings)
+        .ok_or(MetainfoError::BadPath(index))?;
+    if parts
+        .last()
+        .is_some_and(|name| name.starts_with(BITCOMET_PADDING))
+    {
+        properties.attrs |= PAD;
+    }
+    // A pad file needs no path (BEP 47).
+    if parts.is_empty() && properties.attrs & PAD == 0 {
+        return Err(MetainfoError::BadPath(index));
+    }
+    Ok((parts, properties))
+}
+
+/// The entries of `files` (BEP 3).
+pub(super) fn v1_list(list: &Value<'_>) -> Result<Files, MetainfoError> {
+    let mut files = Files::default();
+    for (index, entry) in list
+        .as_list()
+        .ok_or(MetainfoError::BadFiles)?
+        .iter()
+        .enumerate()
+    {
+        let (parts, properties) = v1_entry(&entry, index)?;
+        files.push(&parts, &properties)?;
+    }
+    files.tell_apart()?;
+    Ok(files)
+}
+
+/// The leaves of `file tree` (BEP 52), and whether it is a single file.
+pub(super) fn v2_tree(tree: &Value<'_>) -> Result<(Files, bool), MetainfoError> {
+    let mut files = Files::default();
+    let mut walk = Walk::new(tree)?;
+    let mut index = 0;
+    while let Some(entry) = walk.next()? {
+        let properties = v2_properties(&entry, index)?;
+        files.push(&walk.parts, &properties)?;
+        files.roots.push(properties.root);
+        index += 1;
+    }
+    let single = index == 1 && walk.deepest == 1;
+    files.tell_apart()?;
+    Ok((files, single))
+}
+
+/// Both lists of a hybrid, which must name the same files in the same order.
+///
+/// `list` is `None` for a torrent whose v1 half is a single file called `name`.
+pub(super) fn hybrid(
+    info: &Value<'_>,
+    name: &[u8],
+    list: Option<&Value<'_>>,
+    tree: &Value<'_>,
+) -> Result<Files, MetainfoError> {
+    let mut files = Files::default();
+    let mut walk = Walk::new(tree)?;
+    let mut one = |files: &mut Files, parts: &[&[u8]], v1: Properties<'_>| {
+        let index = files.lens.len();
+        let mut root = 0;
+        if v1.attrs & PAD == 0 {
+            let entry = walk.next()?.ok_or(MetainfoError::HalvesDisagree(index))?;
+            let v2 = v2_properties(&entry, index)?;
+            if walk.parts != parts || v1.len != v2.len || v1.link != v2.link {
+                return Err(MetainfoError::HalvesDisagree(index));
+            }
+            root = v2.root;
+        }
+        files.push(parts, &v1)?;
+        files.roots.push(root);
+        Ok(())
+    };
+    match list {
+        None => {
+            let mut v1 = properties(info, 0)?;
+            v1.attrs &= !PAD;
+            one(&mut files, &[name], v1)?;
+        }
+        Some(list) => {
+            for (index, entry) in list
+                .as_list()
+                .ok_or(MetainfoError::BadFiles)?
+                .iter()
+                .enumerate()
+            {
+                let (parts, v1) = v1_entry(&entry, index)?;
+                one(&mut files, &parts, v1)?;
+            }
+        }
+    }
+    if walk.next()?.is_some() {
+        return Err(MetainfoError::HalvesDisagree(files.lens.len()));
+    }
+    files.tell_apart()?;
+    Ok(files)
+}
+
+fn v2_properties<'a>(entry: &Value<'a>, index: usize) -> Result<Properties<'a>, MetainfoError> {
+    let mut properties = properties(entry, index)?;
+    if properties.attrs & PAD != 0 {
+        return Err(MetainfoError::PaddingInTree(index));
+    }
+    if properties.len > 0 {
+        let root = entry
+            .get("pieces root")
+            .ok_or(MetainfoError::MissingRoot(index))?;
+        if root.as_array::<32>().is_none_or(|root| *root == [0; 32]) {
+            return Err(MetainfoError::MissingRoot(index));
+        }
+        properties.root = (root.span().end - 32) as u32;
+    }
+    Ok(properties)
+}
+
+/// Walks the leaves of a file tree in order, without recursion.
+struct Walk<'a> {
+    open: Vec<Entries<'a>>,
+    /// The path of the leaf last answered.
+    parts: Vec<&'a [u8]>,
+    deepest: usize,
+}
+
+impl<'a> Walk<'a> {
+    fn new(tree: &Value<'a>) -> Result<Walk<'a>, MetainfoError> {
+        let tree = tree.as_dict().ok_or(MetainfoError::BadTree)?;
+        Ok(Walk {
+            open: vec![tree.iter()],
+            parts: Vec::new(),
+            deepest: 0,
+        })
+    }
+
+    /// The next file's entry; its path is then in `parts`.
+    fn next(&mut self) -> Result<Option<Value<'a>>, MetainfoError> {
+        while let Some(entries) = self.open.last_mut() {
+            let Some((name, below)) = entries.next() else {
+                self.open.pop();
+                continue;
+            };
+            self.parts.truncate(self.open.len() - 1);
+            let below = below
+                .as_dict()
+                .filter(|_| !name.is_empty())
+                .ok_or(MetainfoError::BadTree)?;
+            self.parts.push(name);
+            self.deepest = self.deepest.max(self.parts.len());
+            match leaf(&below)? {
+                Some(entry) => return Ok(Some(entry)),
+                None => self.open.push(below.iter()),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The entry of a file, if this node of the tree is one: nothing but a dict under an empty key.
+fn leaf<'a>(node: &Dict<'a>) -> Result<Option<Value<'a>>, MetainfoError> {
+    // The empty key sorts first, so a folder shows at its first byte; in an unsorted tree an empty
+    // key turns up as a name and is refused there.
+    if !node.value().raw().starts_with(b"d0:") {
+        return Ok(None);
+    }
+    let mut entries = node.iter();
+    match (entries.next(), entries.next()) {
+        (Some((_, entry)), None) if entry.as_dict().is_some() => Ok(Some(entry)),
+        _ => Err(MetainfoError::BadTree),
+    }
+}

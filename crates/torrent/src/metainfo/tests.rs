@@ -1,0 +1,1 @@
+//! Metainfo of all kinds, good and bad.
