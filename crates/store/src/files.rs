@@ -1,0 +1,246 @@
+//! Open files: which name a file has now, and a bounded number of descriptors, least recently used first out.
+
+use std::{
+    collections::HashMap,
+    io,
+    path::Path,
+    sync::{Mutex, MutexGuard},
+};
+
+use crate::{
+    disk::{Disk, Open},
+    error::StoreError,
+    home::{Allocate, Facts, Home, Name, TorrentId},
+};
+
+/// Descriptors held open unless the configuration says otherwise: an eighth of the usual soft limit
+/// of 1024, the rest is for sockets.
+pub const DEFAULT_OPEN_FILES: usize = 128;
+
+struct Entry<F> {
+    file: F,
+    writable: bool,
+    used: u64,
+}
+
+struct Cache<F> {
+    entries: HashMap<(TorrentId, u32), Entry<F>>,
+    clock: u64,
+}
+
+/// The disk and the files open on it. Lock order: this cache, then a torrent's facts.
+pub(crate) struct Files<D: Disk> {
+    pub disk: D,
+    limit: usize,
+    cache: Mutex<Cache<D::File>>,
+}
+
+impl<D: Disk> Files<D> {
+    pub fn new(disk: D, limit: usize) -> Files<D> {
+        let cache = Cache {
+            entries: HashMap::new(),
+            clock: 0,
+        };
+        Files {
+            disk,
+            limit: limit.max(1),
+            cache: Mutex::new(cache),
+        }
+    }
+
+    fn cache(&self) -> MutexGuard<'_, Cache<D::File>> {
+        self.cache
+            .lock()
+            .expect("no code panics while it holds the open files")
+    }
+
+    /// An error of the system on `path`, sorted.
+    pub fn error(&self, error: io::Error, op: &'static str, path: &Path, need: u64) -> StoreError {
+        StoreError::of(error, op, path, need, || self.disk.free(path).unwrap_or(0))
+    }
+
+    /// The file to read from, under whichever name it has. [`StoreError::Missing`] if it has none.
+    pub fn reader(&self, home: &Home, file: usize) -> Result<D::File, StoreError> {
+        self.get(home, file, false)
+    }
+
+    /// The file to write to, made with its folders if it is not there.
+    pub fn writer(&self, home: &Home, file: usize) -> Result<D::File, StoreError> {
+        self.get(home, file, true)
+    }
+
+    fn get(&self, home: &Home, file: usize, write: bool) -> Result<D::File, StoreError> {
+        let mut cache = self.cache();
+        cache.clock += 1;
+        let now = cache.clock;
+        let key = (home.id, file as u32);
+        if let Some(entry) = cache
+            .entries
+            .get_mut(&key)
+            .filter(|entry| entry.writable || !write)
+        {
+            entry.used = now;
+            return Ok(entry.file.clone());
+        }
+        let opened = if write {
+            self.open_writer(home, file)
+        } else {
+            self.open_reader(home, file)
+        }?;
+        if cache.entries.len() >= self.limit && !cache.entries.contains_key(&key) {
+            // A scan of a hundred entries is nothing beside the call that opens a file.
+            let oldest = cache
+                .entries
+                .iter()
+                .min_by_key(|(_, entry)| entry.used)
+                .map(|(key, _)| *key);
+            oldest.and_then(|key| cache.entries.remove(&key));
+        }
+        cache.entries.insert(
+            key,
+            Entry {
+                file: opened.clone(),
+                writable: write,
+                used: now,
+            },
+        );
+        Ok(opened)
+    }
+
+    fn open_reader(&self, home: &Home, file: usize) -> Result<D::File, StoreError> {
+        let mut facts = home.facts();
+        let known = facts.name(file);
+        let names: &[Name] = match known {
+            Name::Unknown if home.placement.read_only => &[Name::Whole],
+            Name::Unknown => &[Name::Whole, Name::Part],
+            Name::Part => &[Name::Part],
+            Name::Whole => &[Name::Whole],
+        };
+        for &name in names {
+            let path = home.path(file, name);
+            match self.disk.open(&path, Open::Read) {
+                Ok(opened) => {
+                    facts.set_name(file, name);
+                    return Ok(opened);
+                }
+                Err(error) if is_absent(&error) => {}
+                Err(error) => return Err(self.error(error, "open", &path, 0)),
+            }
+        }
+        facts.set_name(file, Name::Unknown);
+        // Data made elsewhere may have the name that the torrent has for it and that not every system allows.
+        if let Some(listed) = home
+            .info
+            .file(file)
+            .listed_path()
+            .filter(|_| home.placement.read_only)
+            && let Ok(opened) = self
+                .disk
+                .open(&home.placement.root.join(listed), Open::Read)
+        {
+            return Ok(opened);
+        }
+        Err(StoreError::Missing {
+            path: home.whole_path(file),
+        })
+    }
+
+    fn open_writer(&self, home: &Home, file: usize) -> Result<D::File, StoreError> {
+        if home.placement.read_only {
+            return Err(StoreError::ReadOnly {
+                path: home.whole_path(file),
+            });
+        }
+        let mut facts = home.facts();
+        let name = if home.begins_as_part(&facts, file) {
+            Name::Part
+        } else {
+            Name::Whole
+        };
+        if name == Name::Part && facts.name(file) != Name::Part {
+            self.claim(home, &facts, file)?;
+        }
+        let path = home.path(file, name);
+        let opened = match self.disk.open(&path, Open::Create) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => path
+                .parent()
+                .map_or(Ok(()), |parent| self.disk.create_dir_all(parent))
+                .and_then(|()| self.disk.open(&path, Open::Create)),
+            other => other,
+        };
+        let opened = opened
+            .map_err(|error| self.error(error, "open", &path, home.layout().file(file).len))?;
+        if facts.name(file) != name
+            && home.placement.allocate == Allocate::Full
+            && facts.wanted.has(file)
+        {
+            let len = home.layout().file(file).len;
+            self.disk
+                .allocate(&opened, len)
+                .map_err(|error| self.error(error, "set room aside for", &path, len))?;
+        }
+        facts.set_name(file, name);
+        Ok(opened)
+    }
+
+    /// Before the first write to `<name>.part`: a file that lies under the final name becomes the part if it
+    /// holds pieces of ours; anything else there belongs to somebody, and stays as it is.
+    fn claim(&self, home: &Home, facts: &Facts, file: usize) -> Result<(), StoreError> {
+        let (whole, part) = (home.whole_path(file), home.part_path(file));
+        let found = match self.disk.open(&whole, Open::Read) {
+            Ok(found) => found,
+            Err(error) if is_absent(&error) => return Ok(()),
+            Err(error) => return Err(self.error(error, "open", &whole, 0)),
+        };
+        let len = self
+            .disk
+            .stat(&found)
+            .map_err(|error| self.error(error, "look at", &whole, 0))?
+            .print
+            .len;
+        let ours = home
+            .layout()
+            .file_pieces(file)
+            .any(|piece| facts.verified.has(piece as usize));
+        if len > 0 && (!ours || len > home.layout().file(file).len) || self.disk.exists(&part) {
+            return Err(StoreError::Occupied { path: whole });
+        }
+        self.disk
+            .rename(&whole, &part, false)
+            .map_err(|error| self.error(error, "rename", &whole, 0))
+    }
+
+    /// Gives a whole file its final name. The descriptors stay good.
+    pub fn finish(&self, home: &Home, file: usize) -> Result<(), StoreError> {
+        let _held = self.cache();
+        let mut facts = home.facts();
+        let (part, whole) = (home.part_path(file), home.whole_path(file));
+        let named_part = match facts.name(file) {
+            Name::Unknown => self.disk.exists(&part),
+            name => name == Name::Part,
+        };
+        if named_part {
+            match self.disk.rename(&part, &whole, false) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    return Err(StoreError::Occupied { path: whole });
+                }
+                other => other.map_err(|error| self.error(error, "rename", &part, 0))?,
+            }
+        }
+        facts.set_name(file, Name::Whole);
+        Ok(())
+    }
+
+    /// Closes the files of one torrent.
+    pub fn close(&self, id: TorrentId) {
+        self.cache().entries.retain(|key, _| key.0 != id);
+    }
+}
+
+/// Nothing of that name, or a file where a folder would have to be.
+pub(crate) fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
