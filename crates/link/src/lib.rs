@@ -1,1 +1,14 @@
-//! See Cargo.toml for what this crate is.
+//! Roads to one peer: how the peer wire protocol travels over a byte stream.
+//!
+//! [`Receiver`] takes messages off a stream and lets payload go straight into buffers of the
+//! caller; [`Outbox`] puts messages and payload onto one in as few calls as it can. Both work on
+//! anything that reads or writes without blocking; today that is a TCP socket.
+//!
+//! Not here: what messages mean, where buffers come from, when to read.
+
+mod outbox;
+mod receiver;
+pub mod tcp;
+
+pub use outbox::Outbox;
+pub use receiver::{Receiver, Step};

@@ -1,0 +1,384 @@
+//! What each v2 piece must hash to, and the exchange of those hashes between peers (BEP 52).
+//!
+//! A torrent file brings the piece layers along; with a magnet link they are asked of peers, proven
+//! against the roots in the info dictionary. Leaves (one hash a block) are not kept: a peer that
+//! asks for them gets them from a piece read back from disk.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use torrent::ids::Sha256Hash;
+use torrent::merkle::{self, Layer, Leaves, PartialLayer, Tree};
+use torrent::metainfo::{Info, PieceLayers};
+use torrent::wire::{HashRange, Message};
+
+use crate::{Bitfield, ConnId};
+
+/// Hash requests under way with one peer: 2 × 512 pieces' hashes cover what it can send meanwhile.
+const PER_PEER: usize = 2;
+/// An unanswered hash request is asked of somebody else after this.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// A peer that rejected is asked for the same again after this: it may have it by then.
+const REJECTED: Duration = Duration::from_secs(10);
+/// Trees kept ready to answer hash requests: their upper rows cost as much as the layer.
+const TREES: usize = 4;
+/// Requests for leaves waiting for pieces to be read, all peers together.
+const MOST_WAITING: usize = 32;
+
+/// What is known of a piece's v2 hash.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Expected {
+    /// It must be this.
+    Hash(Sha256Hash),
+    /// There is one, but we do not know it yet.
+    Unknown,
+    /// The torrent has no v2 half.
+    None,
+}
+
+#[derive(Debug)]
+enum State {
+    /// One piece: the root is its hash.
+    Single,
+    Whole(Layer),
+    Partial(PartialLayer),
+}
+
+#[derive(Debug)]
+struct File {
+    root: Sha256Hash,
+    len: u64,
+    first: u32,
+    state: State,
+    /// Roots of pieces we verified by SHA-1 (hybrid): when all are there, they are the layer.
+    own: BTreeMap<u32, Sha256Hash>,
+}
+
+/// A peer's request for leaves, waiting for pieces to be read.
+#[derive(Debug)]
+struct Waiting {
+    conn: ConnId,
+    range: HashRange,
+    file: u32,
+    need: std::ops::Range<u32>,
+    leaves: BTreeMap<u32, Vec<Sha256Hash>>,
+}
+
+/// The v2 hashes of one torrent.
+#[derive(Debug, Default)]
+pub struct Hashes {
+    piece_length: u32,
+    /// Files that are not empty, by the piece they start with.
+    files: BTreeMap<u32, File>,
+    by_root: BTreeMap<Sha256Hash, u32>,
+    asked: BTreeMap<(Sha256Hash, u32), (ConnId, Instant)>,
+    rejected: BTreeMap<(ConnId, Sha256Hash, u32), Instant>,
+    trees: Vec<(Sha256Hash, Tree)>,
+    waiting: Vec<Waiting>,
+}
+
+/// The answer to a peer's hash request.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Served {
+    /// Send this.
+    Now(Message),
+    /// Read back these pieces; the answer follows.
+    Read(Vec<u32>),
+}
+
+impl Hashes {
+    /// The hashes of a torrent, as far as its metainfo brought them.
+    pub fn new(info: &Arc<Info>, layers: PieceLayers) -> Hashes {
+        let layout = info.layout();
+        let mut hashes = Hashes {
+            piece_length: layout.piece_length(),
+            ..Hashes::default()
+        };
+        if !layout.kind().has_v2() {
+            return hashes;
+        }
+        for i in 0..layout.files() {
+            let Some(root) = info.file(i).root() else {
+                continue;
+            };
+            let (len, first) = (layout.file(i).len, layout.file_pieces(i).start);
+            let state = match PartialLayer::new(root, layout.piece_length(), len) {
+                None => State::Single,
+                Some(partial) => match layers.layer(&root) {
+                    Some(layer) => State::Whole(layer.clone()),
+                    None => State::Partial(partial),
+                },
+            };
+            hashes.by_root.insert(root, first);
+            hashes.files.insert(
+                first,
+                File {
+                    root,
+                    len,
+                    first,
+                    state,
+                    own: BTreeMap::new(),
+                },
+            );
+        }
+        hashes
+    }
+
+    fn file_of(&self, piece: u32) -> Option<&File> {
+        self.files.range(..=piece).next_back().map(|(_, f)| f)
+    }
+
+    /// What a piece must hash to.
+    pub fn expected(&self, piece: u32) -> Expected {
+        let Some(file) = self.file_of(piece) else {
+            return Expected::None;
+        };
+        let within = piece - file.first;
+        let hash = match &file.state {
+            State::Single => (within == 0).then_some(&file.root),
+            State::Whole(layer) => layer.get(within as usize),
+            State::Partial(partial) => partial.get(within),
+        };
+        hash.map_or(Expected::Unknown, |h| Expected::Hash(*h))
+    }
+
+    /// The pieces whose hash is still unknown.
+    pub fn unknown(&self, pieces: u32) -> Bitfield {
+        let mut unknown = Bitfield::new(pieces);
+        for file in self
+            .files
+            .values()
+            .filter(|f| matches!(f.state, State::Partial(_)))
+        {
+            let count = file.len.div_ceil(u64::from(self.piece_length)) as u32;
+            for piece in file.first..file.first + count {
+                if self.expected(piece) == Expected::Unknown {
+                    unknown.set(piece);
+                }
+            }
+        }
+        unknown
+    }
+
+    /// All piece layers, if every one is known: what a torrent file needs.
+    pub fn layers(&self) -> Option<Vec<(Sha256Hash, Layer)>> {
+        let mut layers = Vec::new();
+        for file in self.files.values() {
+            match &file.state {
+                State::Single => {}
+                State::Whole(layer) => layers.push((file.root, layer.clone())),
+                State::Partial(_) => return None,
+            }
+        }
+        Some(layers)
+    }
+
+    /// Requests to send to this peer now, for pieces it has.
+    pub fn next_requests(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        has: impl Fn(u32) -> bool,
+    ) -> Vec<HashRange> {
+        self.asked
+            .retain(|_, (_, at)| now.saturating_duration_since(*at) < PATIENCE);
+        self.rejected.retain(|_, until| *until > now);
+        let mut room = PER_PEER.saturating_sub(self.asked.values().filter(|a| a.0 == conn).count());
+        let mut requests = Vec::new();
+        for file in self.files.values() {
+            let State::Partial(partial) = &file.state else {
+                continue;
+            };
+            for range in partial.missing() {
+                if room == 0 {
+                    return requests;
+                }
+                let key = (file.root, range.index);
+                let useful = (range.index..range.index + range.length).any(|p| has(file.first + p));
+                let barred = self.rejected.contains_key(&(conn, key.0, key.1));
+                if useful && !barred && !self.asked.contains_key(&key) {
+                    self.asked.insert(key, (conn, now));
+                    requests.push(to_wire(file.root, &range));
+                    room -= 1;
+                }
+            }
+        }
+        requests
+    }
+
+    /// Hashes have come. Returns the pieces whose hash is known now; `None` if they are wrong, or
+    /// were not asked of this peer.
+    pub fn received(
+        &mut self,
+        conn: ConnId,
+        range: &HashRange,
+        hashes: &[Sha256Hash],
+    ) -> Option<Vec<u32>> {
+        let key = (range.root, range.index);
+        if self.asked.get(&key).is_none_or(|(c, _)| *c != conn) {
+            // Late, after we asked somebody else: no harm, no use.
+            return self.by_root.contains_key(&range.root).then(Vec::new);
+        }
+        self.asked.remove(&key);
+        let first = *self.by_root.get(&range.root)?;
+        let file = self.files.get_mut(&first)?;
+        let State::Partial(partial) = &mut file.state else {
+            return Some(Vec::new());
+        };
+        if !partial.accept(&from_wire(range), hashes) {
+            return None;
+        }
+        let count = file.len.div_ceil(u64::from(self.piece_length)) as u32;
+        let opened = (range.index..(range.index + range.length).min(count)).map(|p| first + p);
+        if let Some(layer) = partial.layer() {
+            file.state = State::Whole(layer);
+        }
+        Some(opened.collect())
+    }
+
+    /// A peer refused a hash request.
+    pub fn rejected(&mut self, now: Instant, conn: ConnId, range: &HashRange) {
+        let key = (range.root, range.index);
+        if self.asked.get(&key).is_some_and(|(c, _)| *c == conn) {
+            self.asked.remove(&key);
+            self.rejected.insert((conn, key.0, key.1), now + REJECTED);
+        }
+    }
+
+    /// The peer left.
+    pub fn gone(&mut self, conn: ConnId) {
+        self.asked.retain(|_, (c, _)| *c != conn);
+        self.rejected.retain(|(c, ..), _| *c != conn);
+        self.waiting.retain(|w| w.conn != conn);
+    }
+
+    /// A piece was verified by its SHA-1 and has this root: together they may make the layer that
+    /// nobody sent.
+    pub fn learned(&mut self, piece: u32, root: Sha256Hash) {
+        let piece_length = self.piece_length;
+        let Some((_, file)) = self.files.range_mut(..=piece).next_back() else {
+            return;
+        };
+        if !matches!(file.state, State::Partial(_)) {
+            return;
+        }
+        file.own.insert(piece - file.first, root);
+        if file.own.len() as u64 == file.len.div_ceil(u64::from(piece_length)) {
+            let layer: Layer = std::mem::take(&mut file.own).into_values().collect();
+            if merkle::verify_layer(&layer, &file.root, piece_length, file.len) {
+                file.state = State::Whole(layer);
+            }
+        }
+    }
+
+    /// Answers a peer's request. `have` says which pieces can be read back.
+    pub fn serve(&mut self, conn: ConnId, wire: &HashRange, have: &Bitfield) -> Served {
+        let reject = Served::Now(Message::HashReject(*wire));
+        let Some(first) = self.by_root.get(&wire.root).copied() else {
+            return reject;
+        };
+        let Some(tree) = self.tree(wire.root) else {
+            return reject;
+        };
+        let range = from_wire(wire);
+        let need = tree.pieces_needed(&range);
+        if need.is_empty() {
+            return match tree.serve(&range, None) {
+                Some(hashes) => Served::Now(Message::Hashes {
+                    range: *wire,
+                    hashes,
+                }),
+                None => reject,
+            };
+        }
+        let readable = need.clone().all(|p| have.get(first + p));
+        if !readable || !range.is_valid(tree.height()) || self.waiting.len() >= MOST_WAITING {
+            return reject;
+        }
+        let pieces = need.clone().map(|p| first + p).collect();
+        let leaves = BTreeMap::new();
+        self.waiting.push(Waiting {
+            conn,
+            range: *wire,
+            file: first,
+            need,
+            leaves,
+        });
+        Served::Read(pieces)
+    }
+
+    /// A piece was read back: the answers that are complete now.
+    pub fn leaves(&mut self, piece: u32, leaves: Option<&[Sha256Hash]>) -> Vec<(ConnId, Message)> {
+        let mut answers = Vec::new();
+        for mut waiting in std::mem::take(&mut self.waiting) {
+            if !waiting.need.contains(&piece.wrapping_sub(waiting.file)) {
+                self.waiting.push(waiting);
+                continue;
+            }
+            let Some(leaves) = leaves else {
+                answers.push((waiting.conn, Message::HashReject(waiting.range)));
+                continue;
+            };
+            waiting.leaves.insert(piece - waiting.file, leaves.to_vec());
+            if waiting.leaves.len() < waiting.need.len() {
+                self.waiting.push(waiting);
+                continue;
+            }
+            let hashes: Vec<Sha256Hash> = waiting.leaves.into_values().flatten().collect();
+            let per_piece = u64::from(self.piece_length / torrent::layout::BLOCK);
+            let leaves = Leaves {
+                first: u64::from(waiting.need.start) * per_piece,
+                hashes: &hashes,
+            };
+            let answer = self
+                .tree(waiting.range.root)
+                .and_then(|tree| tree.serve(&from_wire(&waiting.range), Some(leaves)));
+            let message = match answer {
+                Some(hashes) => Message::Hashes {
+                    range: waiting.range,
+                    hashes,
+                },
+                None => Message::HashReject(waiting.range),
+            };
+            answers.push((waiting.conn, message));
+        }
+        answers
+    }
+
+    fn tree(&mut self, root: Sha256Hash) -> Option<&Tree> {
+        if let Some(at) = self.trees.iter().position(|(r, _)| *r == root) {
+            self.trees[..=at].rotate_right(1);
+        } else {
+            let file = self.files.get(self.by_root.get(&root)?)?;
+            let layer = match &file.state {
+                State::Single => Layer::default(),
+                State::Whole(layer) => layer.clone(),
+                State::Partial(_) => return None,
+            };
+            let tree = Tree::new(root, layer, self.piece_length, file.len)?;
+            self.trees.insert(0, (root, tree));
+            self.trees.truncate(TREES);
+        }
+        self.trees.first().map(|(_, tree)| tree)
+    }
+}
+
+fn to_wire(root: Sha256Hash, range: &merkle::HashRange) -> HashRange {
+    HashRange {
+        root,
+        base: range.base_layer,
+        index: range.index,
+        length: range.length,
+        proofs: range.proof_layers,
+    }
+}
+
+fn from_wire(range: &HashRange) -> merkle::HashRange {
+    merkle::HashRange {
+        base_layer: range.base,
+        index: range.index,
+        length: range.length,
+        proof_layers: range.proofs,
+    }
+}

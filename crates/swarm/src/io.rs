@@ -1,0 +1,253 @@
+//! The engine's vocabulary: the facts that go in and the decisions that come out.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use torrent::ids::{InfoHashes, Sha1Hash, Sha256Hash};
+use torrent::metainfo::{Info, PieceLayers};
+use torrent::wire::{BlockRef, Handshake, Message};
+
+use crate::Bitfield;
+
+/// One torrent of a session. Chosen by whoever adds it; never used again in the same session.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct TorrentId(pub u32);
+
+/// One connection, from the dial or the accept to the close. Never used again in a session.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ConnId(pub u64);
+
+/// How we learned of a peer's address.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Source {
+    /// Named by the person or the link: tried again for ever.
+    Direct,
+    /// A tracker's answer.
+    Tracker,
+    /// The DHT.
+    Dht,
+    /// Another peer (BEP 11).
+    Exchange,
+    /// The local network (BEP 14).
+    Local,
+    /// It connected to us.
+    Incoming,
+}
+
+/// A torrent handed to the session.
+pub struct Add {
+    /// The name the caller gave it.
+    pub id: TorrentId,
+    /// What it is known by; at least one of the two.
+    pub hashes: InfoHashes,
+    /// The info dictionary, unless it must be fetched from peers first (BEP 9).
+    pub info: Option<Arc<Info>>,
+    /// Piece layers that came with the metainfo, already checked against their roots.
+    pub layers: PieceLayers,
+    /// Pieces known to be on disk and right, from the resume record.
+    pub have: Option<Bitfield>,
+    /// True while existing data is being checked: no peer is served or asked until
+    /// [`Input::CheckFinished`].
+    pub checking: bool,
+    /// Priority of each file, 0 (not wanted) to 7; empty means all are wanted alike.
+    pub file_priorities: Vec<u8>,
+    /// Addresses to try first.
+    pub peers: Vec<SocketAddr>,
+}
+
+/// What hashing a piece gave: whichever the torrent's kind has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PieceDigest {
+    /// SHA-1 of the piece (v1, hybrid).
+    pub sha1: Option<Sha1Hash>,
+    /// The piece's node in its file's merkle tree (v2, hybrid).
+    pub root: Option<Sha256Hash>,
+    /// SHA-256 of each block, if known.
+    pub leaves: Option<Vec<Sha256Hash>>,
+}
+
+/// A fact.
+pub enum Input {
+    /// A torrent to take part in.
+    Add(Box<Add>),
+    /// A torrent to leave; its connections are closed.
+    Remove(TorrentId),
+    /// Stop (with the reason, in words) or go on.
+    Pause(TorrentId, Option<String>),
+    /// New file priorities, as in [`Add::file_priorities`].
+    Prioritize(TorrentId, Vec<u8>),
+    /// Somebody reads here: this piece is wanted by then. For streaming.
+    Deadline(TorrentId, u32, Instant),
+    /// Addresses of peers of this torrent.
+    Peers(TorrentId, Source, Vec<SocketAddr>),
+
+    /// Somebody connected to us; the id comes from [`Session::next_conn`](crate::Session::next_conn).
+    Incoming(ConnId, SocketAddr),
+    /// A dial succeeded.
+    Connected(ConnId),
+    /// A dial failed.
+    DialFailed(ConnId),
+    /// The peer's handshake.
+    Handshake(ConnId, Handshake),
+    /// Any message but a piece.
+    Message(ConnId, Message),
+    /// A block we sent has gone into the socket.
+    BlockSent(ConnId, BlockRef),
+    /// A block we meant to send could not be read.
+    BlockUnreadable(ConnId, BlockRef),
+    /// The connection is gone.
+    Disconnected(ConnId),
+
+    /// A piece is whole, hashed and written.
+    PieceHashed(TorrentId, u32, PieceDigest),
+    /// A write failed: what was taken of this piece is lost. The torrent pauses with the reason.
+    WriteFailed(TorrentId, u32, String),
+    /// A piece found on disk, with its digest; `None`: it is not (wholly) there.
+    Checked(TorrentId, u32, Option<PieceDigest>),
+    /// The check is over; the torrent starts.
+    CheckFinished(TorrentId),
+    /// SHA-256 of each block of a piece as it is on disk, asked for by [`Output::ReadDigests`].
+    Digests(TorrentId, u32, Option<Vec<Sha256Hash>>),
+    /// A piece we claimed is no longer readable or right; it is wanted again.
+    Lost(TorrentId, u32),
+
+    /// The time of [`Session::deadline`](crate::Session::deadline) has come.
+    Timeout,
+}
+
+/// What to do with a block whose header has arrived.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Fill a slot with it.
+    Accept(TorrentId),
+    /// Read it and forget it.
+    Discard,
+    /// Close the connection.
+    Close(Reason),
+}
+
+/// A decision.
+#[derive(Debug)]
+pub enum Output {
+    /// Connect to this address.
+    Dial(ConnId, SocketAddr),
+    /// Send our handshake.
+    Handshake(ConnId, Handshake),
+    /// Send a message.
+    Send(ConnId, Message),
+    /// Read this block and send it.
+    SendBlock(ConnId, TorrentId, BlockRef),
+    /// Close the connection (nothing follows about it).
+    Close(ConnId, Reason),
+    /// The piece is right: it may be recorded.
+    Verified(TorrentId, u32),
+    /// The piece was wrong or given up: forget what was hashed of it.
+    Abandon(TorrentId, u32),
+    /// Read the piece back and give [`Input::Digests`].
+    ReadDigests(TorrentId, u32),
+    /// Something a person or the layers above want to know.
+    Event(TorrentId, Event),
+}
+
+/// What the layers above want to know.
+#[derive(Debug)]
+pub enum Event {
+    /// The info dictionary is here and matches the info-hash.
+    Metadata(Arc<Info>),
+    /// All wanted pieces are verified.
+    Finished,
+    /// A peer was caught sending bad data and is banned.
+    Banned(SocketAddr),
+    /// A whole piece was wrong.
+    PieceFailed(u32),
+    /// A peer runs a DHT node here.
+    DhtNode(SocketAddr),
+}
+
+/// Why a connection was closed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, thiserror::Error)]
+pub enum Reason {
+    /// Nothing within the time a handshake may take.
+    #[error("no handshake in time")]
+    HandshakeTimeout,
+    /// Silent for longer than keep-alives allow.
+    #[error("silent for too long")]
+    Idle,
+    /// It asked for a torrent we do not have.
+    #[error("unknown info-hash")]
+    UnknownTorrent,
+    /// We dialled ourselves.
+    #[error("it is ourselves")]
+    Ourselves,
+    /// There is a connection to this peer already.
+    #[error("connected twice")]
+    Duplicate,
+    /// Both sides have everything.
+    #[error("nobody needs anything")]
+    Redundant,
+    /// It broke the protocol.
+    #[error("broke the protocol: {0}")]
+    Protocol(&'static str),
+    /// It asked for more than it may.
+    #[error("flooded us")]
+    Flood,
+    /// It sent bad data.
+    #[error("banned for bad data")]
+    Banned,
+    /// No room for more connections.
+    #[error("too many connections")]
+    Full,
+    /// The torrent was removed or paused.
+    #[error("the torrent stopped")]
+    Stopped,
+    /// The other side closed, or the network did.
+    #[error("closed by the other side")]
+    Remote,
+}
+
+/// What a torrent is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Fetching the info dictionary from peers.
+    Metadata,
+    /// Existing data is being checked.
+    Checking,
+    /// Pieces are missing.
+    Downloading,
+    /// All wanted pieces are here.
+    Seeding,
+    /// Stopped, with the reason in words.
+    Paused(String),
+}
+
+/// A torrent at a glance.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// What it is doing.
+    pub state: State,
+    /// Payload bytes of wanted files that are verified.
+    pub done: u64,
+    /// Payload bytes of wanted files; 0 until the metadata is here.
+    pub wanted: u64,
+    /// Payload bytes received from peers in this session, wasted ones too.
+    pub received: u64,
+    /// Of those: what was discarded, came twice, or was wrong.
+    pub wasted: u64,
+    /// Payload bytes sent.
+    pub sent: u64,
+    /// Bytes a second, over the last few seconds.
+    pub rate_down: u64,
+    /// Bytes a second, over the last few seconds.
+    pub rate_up: u64,
+    /// Connected peers.
+    pub peers: usize,
+    /// Of those: how many have everything.
+    pub seeds: usize,
+    /// Addresses known.
+    pub known: usize,
+    /// Pieces verified.
+    pub pieces_done: u32,
+    /// Pieces in all.
+    pub pieces: u32,
+}
