@@ -93,7 +93,13 @@ impl Pipeline {
             // The rate no longer follows the window: what is queued already covers the horizon.
             self.ramping = self.target < fits.max(2 * START).min(self.most);
         } else {
-            self.target = (self.target * 7 + fits).div_ceil(8).clamp(1, self.most);
+            let mean = self.target * 7 + fits;
+            self.target = if fits > self.target {
+                mean.div_ceil(8)
+            } else {
+                mean / 8
+            };
+            self.target = self.target.clamp(1, self.most);
             self.ramping = fits > self.target * 2;
         }
     }
