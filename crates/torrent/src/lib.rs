@@ -4,6 +4,7 @@
 //! such a type out again. No sockets, files, clocks or threads; hashing is done by callers except
 //! for the hashes of metadata itself.
 
+pub mod author;
 pub mod bencode;
 pub mod extension;
 pub mod hex;

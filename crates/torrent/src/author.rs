@@ -1,0 +1,409 @@
+//! Making torrents: which order, which padding, which piece length, and the bytes in the end.
+//!
+//! A [`Plan`] is made from names and lengths alone, so that whoever hashes knows where pieces lie;
+//! with the hashes it becomes a [`Metainfo`]. Info dicts come out as libtorrent's `create_torrent`
+//! makes them from the same files, and so do the info-hashes. Nothing here reads files.
+//!
+//! One difference is deliberate: files are ordered part by part as in the file tree, where libtorrent
+//! compares whole paths and so puts `a-b/x` before `a/x` in one half of a hybrid and behind it in the
+//! other. It then refuses its own torrent.
+
+use crate::bencode::Encoder;
+use crate::ids::{Sha1Hash, Sha256Hash};
+use crate::layout::{FileLen, Kind, Layout, LayoutError};
+use crate::merkle::Layer;
+use crate::metainfo::{Info, Metainfo, MetainfoError};
+use crate::names::MAX_COMPONENTS;
+
+mod choose;
+#[cfg(test)]
+mod tests;
+
+pub use choose::{Choice, Wanted, choose, default_piece_length};
+
+/// A file, folder contents or link that is to be shared.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Source {
+    /// Where it lies in the shared folder, parts joined by `/`; for a single file its name.
+    pub path: String,
+    /// Length in bytes; 0 for a link.
+    pub len: u64,
+    /// Whether it may be run.
+    pub executable: bool,
+    /// Whether file managers hide it.
+    pub hidden: bool,
+    /// For a symlink to be shared as one, what it points at, relative to the shared folder (BEP 47).
+    pub symlink: Option<String>,
+}
+
+/// Why files can't be made a torrent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// No part of a path may be empty, `.` or `..`, nor the name of the torrent.
+    #[error("\"{0}\" is not a path that can be shared")]
+    BadPath(String),
+    /// Two files in one place, or a file where another has a folder.
+    #[error("\"{0}\" is there twice")]
+    Twice(String),
+    /// Files and pieces do not form a layout.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+}
+
+/// One file in the order of the torrent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// Which of the sources it is; `None` for padding.
+    pub source: Option<usize>,
+    /// What was said about it; padding has the customary path.
+    pub file: Source,
+}
+
+/// A torrent before hashing: its files in order, padding among them, and where they lie.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    name: String,
+    single: bool,
+    files: Vec<Planned>,
+    layout: Layout,
+}
+
+/// What hashing a planned file gives: its root and, if it has more than one piece, its layer (as
+/// [`crate::merkle::FileHasher`] makes them).
+pub type FileHashes = (Sha256Hash, Layer);
+
+/// The hashes of a plan's contents.
+#[derive(Clone, Debug, Default)]
+pub struct Hashes {
+    /// SHA-1 of each piece, padding included; empty for v2.
+    pub pieces: Vec<Sha1Hash>,
+    /// For each file in the order of the plan, `None` if it is empty or padding. Empty for v1.
+    pub files: Vec<Option<FileHashes>>,
+}
+
+/// What else a torrent says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Trackers by tier (BEP 12).
+    pub trackers: Vec<Vec<String>>,
+    /// HTTP servers that have the files (BEP 19).
+    pub web_seeds: Vec<String>,
+    /// DHT nodes to start from: host and port (BEP 5).
+    pub nodes: Vec<(String, u16)>,
+    /// Whether peers may come from the trackers alone (BEP 27).
+    pub private: bool,
+    /// A remark.
+    pub comment: Option<String>,
+    /// The program it is made by.
+    pub created_by: Option<String>,
+    /// Seconds since 1970.
+    pub creation_date: Option<i64>,
+    /// Who it is made for; changes the info-hash.
+    pub source: Option<String>,
+    /// Info-hashes of torrents that share files with it (BEP 38).
+    pub similar: Vec<Sha1Hash>,
+    /// Names of collections it belongs to (BEP 38).
+    pub collections: Vec<String>,
+}
+
+impl Plan {
+    /// Plans a torrent of a folder called `name` that holds these files.
+    pub fn folder(
+        kind: Kind,
+        name: &str,
+        piece_length: u32,
+        sources: &[Source],
+    ) -> Result<Plan, PlanError> {
+        Plan::new(kind, name, false, piece_length, sources)
+    }
+
+    /// Plans a torrent of one file without a folder; its path is its name.
+    pub fn single(kind: Kind, piece_length: u32, source: &Source) -> Result<Plan, PlanError> {
+        let name = source.path.clone();
+        Plan::new(
+            kind,
+            &name,
+            true,
+            piece_length,
+            std::slice::from_ref(source),
+        )
+    }
+
+    fn new(
+        kind: Kind,
+        name: &str,
+        single: bool,
+        piece_length: u32,
+        sources: &[Source],
+    ) -> Result<Plan, PlanError> {
+        crate::layout::check_piece_length(kind, u64::from(piece_length))?;
+        let order = ordered(name, sources)?;
+        let piece = u64::from(piece_length);
+        let mut files = Vec::with_capacity(sources.len());
+        let mut at = 0;
+        for index in order {
+            let file = sources[index].clone();
+            if file.len > i64::MAX as u64 {
+                return Err(LayoutError::TooLong.into());
+            }
+            at += file.len;
+            let padding = file.len.next_multiple_of(piece) - file.len;
+            files.push(Planned {
+                source: Some(index),
+                file,
+            });
+            // Behind the file rather than before the next one, as BEP 52's own program has it.
+            if kind == Kind::Hybrid && sources.len() > 1 && padding > 0 {
+                let file = Source {
+                    path: format!(".pad/{padding}"),
+                    len: padding,
+                    ..Source::default()
+                };
+                files.push(Planned { source: None, file });
+                at += padding;
+            }
+            if at > i64::MAX as u64 {
+                return Err(LayoutError::TooLong.into());
+            }
+        }
+        let lens = files.iter().map(|planned| FileLen {
+            len: planned.file.len,
+            pad: planned.source.is_none(),
+        });
+        let layout = Layout::new(kind, piece_length, lens)?;
+        Ok(Plan {
+            name: name.to_owned(),
+            single,
+            files,
+            layout,
+        })
+    }
+
+    /// The name of the torrent.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it is one file without a folder around it.
+    pub fn is_single_file(&self) -> bool {
+        self.single
+    }
+
+    /// Where files and pieces lie.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The files in the order of the layout.
+    pub fn files(&self) -> &[Planned] {
+        &self.files
+    }
+
+    /// The torrent, once everything is hashed. Fails if the hashes are not those of such files, as
+    /// far as that can be told without the files.
+    pub fn finish(&self, hashes: &Hashes, options: &Options) -> Result<Metainfo, MetainfoError> {
+        let info = Info::parse(&self.info(hashes, options))?;
+        let mut metainfo = Metainfo {
+            trackers: options.trackers.clone(),
+            web_seeds: options.web_seeds.clone(),
+            nodes: options.nodes.clone(),
+            comment: options.comment.clone(),
+            created_by: options.created_by.clone(),
+            creation_date: options.creation_date,
+            ..Metainfo::of(info)
+        };
+        let piece_length = self.layout.piece_length();
+        for (index, file) in hashes.files.iter().enumerate() {
+            let Some((root, layer)) = file else { continue };
+            let len = self.files[index].file.len;
+            let proven = layer.is_empty()
+                || metainfo
+                    .piece_layers
+                    .insert(*root, layer.clone(), piece_length, len);
+            if !proven {
+                return Err(MetainfoError::WrongLayer(index));
+            }
+        }
+        let missing = metainfo.piece_layers.missing(&metainfo.info).next();
+        missing.map_or(Ok(metainfo), |index| {
+            Err(MetainfoError::MissingLayer(index))
+        })
+    }
+
+    /// The info dict, keys in order.
+    fn info(&self, hashes: &Hashes, options: &Options) -> Vec<u8> {
+        let kind = self.layout.kind();
+        let mut out = Encoder::new();
+        out.dict(|out| {
+            let v1_single = (kind.has_v1() && self.single).then(|| &self.files[0].file);
+            if let Some(file) = v1_single {
+                attributes(out, file, false);
+            }
+            if !options.collections.is_empty() {
+                out.bytes(b"collections");
+                out.list(|out| {
+                    options
+                        .collections
+                        .iter()
+                        .for_each(|name| out.bytes(name.as_bytes()))
+                });
+            }
+            if kind.has_v2() {
+                out.bytes(b"file tree");
+                self.tree(out, hashes);
+            }
+            if kind.has_v1() && !self.single {
+                out.bytes(b"files");
+                out.list(|out| self.files.iter().for_each(|planned| v1_entry(out, planned)));
+            }
+            if let Some(file) = v1_single {
+                out.bytes(b"length");
+                out.int(file.len as i64);
+            }
+            if kind.has_v2() {
+                out.bytes(b"meta version");
+                out.int(2);
+            }
+            out.bytes(b"name");
+            out.bytes(self.name.as_bytes());
+            out.bytes(b"piece length");
+            out.int(i64::from(self.layout.piece_length()));
+            if kind.has_v1() {
+                out.bytes(b"pieces");
+                out.bytes(hashes.pieces.as_flattened());
+            }
+            if options.private {
+                out.bytes(b"private");
+                out.int(1);
+            }
+            if !options.similar.is_empty() {
+                out.bytes(b"similar");
+                out.list(|out| options.similar.iter().for_each(|hash| out.bytes(hash)));
+            }
+            if let Some(source) = &options.source {
+                out.bytes(b"source");
+                out.bytes(source.as_bytes());
+            }
+        });
+        out.finish()
+    }
+
+    /// The file tree of BEP 52. The files are in its order already.
+    fn tree(&self, out: &mut Encoder, hashes: &Hashes) {
+        let mut open: Vec<&str> = Vec::new();
+        out.begin_dict();
+        for (index, planned) in self
+            .files
+            .iter()
+            .enumerate()
+            .filter(|(_, planned)| planned.source.is_some())
+        {
+            let parts: Vec<&str> = planned.file.path.split('/').collect();
+            let shared = open
+                .iter()
+                .zip(&parts)
+                .take_while(|(open, part)| open == part)
+                .count();
+            for _ in shared..open.len() {
+                out.end();
+            }
+            open.truncate(shared);
+            for part in &parts[shared..] {
+                out.bytes(part.as_bytes());
+                out.begin_dict();
+                open.push(part);
+            }
+            let root = hashes
+                .files
+                .get(index)
+                .and_then(|file| file.as_ref())
+                .map(|(root, _)| root);
+            out.bytes(b"");
+            v2_entry(out, &planned.file, root);
+        }
+        for _ in &open {
+            out.end();
+        }
+        out.end();
+    }
+}
+
+/// Indices of the sources in the order of a file tree: part by part, bytewise.
+fn ordered(name: &str, sources: &[Source]) -> Result<Vec<usize>, PlanError> {
+    if name.is_empty() {
+        return Err(PlanError::BadPath(name.to_owned()));
+    }
+    for source in sources {
+        let bad =
+            |part: &str| part.is_empty() || part == "." || part == ".." || part.contains('\0');
+        if source.path.split('/').any(bad) || source.path.split('/').count() > MAX_COMPONENTS {
+            return Err(PlanError::BadPath(source.path.clone()));
+        }
+    }
+    let mut order: Vec<usize> = (0..sources.len()).collect();
+    order.sort_by(|&a, &b| sources[a].path.split('/').cmp(sources[b].path.split('/')));
+    // A file and a folder of one name have become neighbours.
+    for pair in order.windows(2) {
+        let (first, second) = (&sources[pair[0]].path, &sources[pair[1]].path);
+        let rest = second.strip_prefix(first.as_str());
+        if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+            return Err(PlanError::Twice(first.clone()));
+        }
+    }
+    Ok(order)
+}
+
+/// BEP 47's letters, in the order libtorrent writes them.
+fn attributes(out: &mut Encoder, file: &Source, pad: bool) {
+    let letters = [
+        (pad, b'p'),
+        (file.hidden, b'h'),
+        (file.executable, b'x'),
+        (file.symlink.is_some(), b'l'),
+    ];
+    let letters: Vec<u8> = letters
+        .iter()
+        .filter(|(set, _)| *set)
+        .map(|(_, letter)| *letter)
+        .collect();
+    if !letters.is_empty() {
+        out.bytes(b"attr");
+        out.bytes(&letters);
+    }
+}
+
+fn path(out: &mut Encoder, path: &str) {
+    out.list(|out| path.split('/').for_each(|part| out.bytes(part.as_bytes())));
+}
+
+fn v1_entry(out: &mut Encoder, planned: &Planned) {
+    let file = &planned.file;
+    out.dict(|out| {
+        attributes(out, file, planned.source.is_none());
+        out.bytes(b"length");
+        out.int(file.len as i64);
+        out.bytes(b"path");
+        path(out, &file.path);
+        if let Some(target) = &file.symlink {
+            out.bytes(b"symlink path");
+            path(out, target);
+        }
+    });
+}
+
+fn v2_entry(out: &mut Encoder, file: &Source, root: Option<&Sha256Hash>) {
+    out.dict(|out| {
+        attributes(out, file, false);
+        if let Some(target) = &file.symlink {
+            out.bytes(b"symlink path");
+            path(out, target);
+            return;
+        }
+        out.bytes(b"length");
+        out.int(file.len as i64);
+        if let Some(root) = root {
+            out.bytes(b"pieces root");
+            out.bytes(root);
+        }
+    });
+}
