@@ -51,8 +51,7 @@ pub(crate) fn root(layout: &Layout, piece: u32, leaves: &[Sha256Hash]) -> Sha256
 ///
 /// Zeros at the front are only counted until other bytes follow, so that a piece that is one hole is known to
 /// be one before any work is done.
-pub(crate) struct PieceHasher<'a> {
-    layout: &'a Layout,
+pub(crate) struct PieceHasher {
     piece: u32,
     sha1: Option<Sha1>,
     leaves: Option<Vec<Sha256Hash>>,
@@ -60,11 +59,10 @@ pub(crate) struct PieceHasher<'a> {
     zeros_ahead: u32,
 }
 
-impl<'a> PieceHasher<'a> {
-    pub fn new(layout: &'a Layout, piece: u32) -> PieceHasher<'a> {
+impl PieceHasher {
+    pub fn new(layout: &Layout, piece: u32) -> PieceHasher {
         let leaves = wants_sha256(layout).then(Vec::new);
         PieceHasher {
-            layout,
             piece,
             sha1: wants_sha1(layout).then(Sha1::new),
             leaves,
@@ -73,25 +71,29 @@ impl<'a> PieceHasher<'a> {
         }
     }
 
+    pub fn piece(&self) -> u32 {
+        self.piece
+    }
+
     /// The next bytes.
-    pub fn feed(&mut self, bytes: &[u8]) {
+    pub fn feed(&mut self, layout: &Layout, bytes: &[u8]) {
         for _ in 0..std::mem::take(&mut self.zeros_ahead).div_ceil(BLOCK) {
-            let zeros = (self.layout.piece_len(self.piece) - self.at).min(BLOCK);
-            self.absorb(&ZEROS[..zeros as usize]);
+            let zeros = (layout.piece_len(self.piece) - self.at).min(BLOCK);
+            self.absorb(layout, &ZEROS[..zeros as usize]);
         }
         for block in bytes.chunks(BLOCK as usize) {
-            self.absorb(block);
+            self.absorb(layout, block);
         }
     }
 
     /// The next `len` bytes are zeros that nobody has read.
-    pub fn feed_zeros(&mut self, len: u32) {
+    pub fn feed_zeros(&mut self, layout: &Layout, len: u32) {
         if self.at == 0 {
             self.zeros_ahead += len;
             return;
         }
         for at in (0..len).step_by(BLOCK as usize) {
-            self.absorb(&ZEROS[..(len - at).min(BLOCK) as usize]);
+            self.absorb(layout, &ZEROS[..(len - at).min(BLOCK) as usize]);
         }
     }
 
@@ -100,8 +102,8 @@ impl<'a> PieceHasher<'a> {
         self.at == 0
     }
 
-    fn absorb(&mut self, block: &[u8]) {
-        let payload = payload_of_block(self.layout, self.piece, self.at / BLOCK) as usize;
+    fn absorb(&mut self, layout: &Layout, block: &[u8]) {
+        let payload = payload_of_block(layout, self.piece, self.at / BLOCK) as usize;
         self.at += block.len() as u32;
         if let Some(sha1) = &mut self.sha1 {
             sha1.update(block);
@@ -112,14 +114,14 @@ impl<'a> PieceHasher<'a> {
     }
 
     /// The hashes; all bytes have been fed.
-    pub fn finish(mut self) -> PieceHash {
-        self.feed(&[]);
+    pub fn finish(mut self, layout: &Layout) -> PieceHash {
+        self.feed(layout, &[]);
         PieceHash {
             sha1: self.sha1.map(|sha1| sha1.finalize().into()),
             root: self
                 .leaves
                 .as_ref()
-                .map(|leaves| root(self.layout, self.piece, leaves)),
+                .map(|leaves| root(layout, self.piece, leaves)),
             leaves: self.leaves,
         }
     }

@@ -14,14 +14,17 @@ mod disk;
 mod done;
 mod error;
 mod files;
+pub mod hasher;
 mod home;
 mod readbuf;
 mod reading;
 pub mod resume;
+pub mod scan;
 mod settle;
 mod slot;
 mod store;
 mod strand;
+mod sweep;
 
 pub use bits::Bits;
 pub use digest::PieceHash;
@@ -31,9 +34,9 @@ pub use error::StoreError;
 pub use files::DEFAULT_OPEN_FILES;
 pub use home::{Allocate, Placement, TorrentId};
 pub use readbuf::{DEFAULT_READ_BUFFERS, READ_MAX, ReadBuf};
-pub use reading::CheckedPiece;
 pub use slot::{DEFAULT_SLOTS, SLOT, Slot, SlotPool};
 pub use store::{Config, Sink, Store, free_space};
+pub use sweep::CheckedPiece;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! The store against a naive model, over real files.
 
 mod album;
+mod hashing;
 mod writing;
 
 use std::{

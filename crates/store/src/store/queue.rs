@@ -13,8 +13,8 @@ use crate::{
     done::BlockRun,
     error::StoreError,
     home::{Home, TorrentId},
-    reading::sweep_len,
     strand::{Arrived, Strand},
+    sweep::sweep_len,
 };
 
 /// Blocks of a piece that are worth a worker's wake-up and a write call: 256 KiB.

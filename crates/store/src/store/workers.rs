@@ -11,9 +11,9 @@ use crate::{
     done::Done,
     home::Home,
     readbuf::ReadBuf,
-    reading::{self, Sweeper},
-    settle,
+    reading, settle,
     strand::{Arrived, Strand},
+    sweep::{Stored, Sweeper},
 };
 
 impl Shared {
@@ -152,7 +152,13 @@ impl Shared {
     }
 
     fn sweep(&self, sweeper: &mut Sweeper, check: u64, home: &Home, pieces: std::ops::Range<u32>) {
-        let (pieces, trouble) = sweeper.sweep(&self.files, home, pieces);
+        let (pieces, trouble) = sweeper.sweep(
+            &mut Stored {
+                files: &self.files,
+                home,
+            },
+            pieces,
+        );
         (self.sink)(Done::Checked {
             id: home.id,
             pieces,

@@ -1,0 +1,166 @@
+//! How fast this machine hashes and stores: `cargo run --release -p store --example throughput [folder]`.
+//!
+//! First the floor (reading and each hash alone, one core), then what the hasher and the store make of it. The
+//! folder (default: the system's own for temporary files) should have 2.5 GiB of room.
+
+use std::{
+    fs::{self, File},
+    hint::black_box,
+    io::{Read, Write},
+    path::{Path, PathBuf},
+    sync::{atomic::AtomicBool, mpsc::channel},
+    time::Instant,
+};
+
+use sha1::{Digest, Sha1};
+use sha2::Sha256;
+use store::{Config, Done, Placement, SLOT, SlotPool, Store, TorrentId, hasher};
+use torrent::{
+    author::{Options, Plan, Source},
+    layout::{BLOCK, Kind},
+};
+
+const LEN: u64 = 1 << 30;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let folder = std::env::args()
+        .nth(1)
+        .map_or_else(std::env::temp_dir, PathBuf::from)
+        .join("starling-throughput");
+    fs::create_dir_all(&folder)?;
+    let source = folder.join("content");
+    write_content(&source)?;
+    floor(&source)?;
+    let cores = std::thread::available_parallelism()?.get();
+    for kind in [Kind::V1, Kind::V2, Kind::Hybrid] {
+        for threads in [1, cores] {
+            hash(&source, kind, threads)?;
+        }
+    }
+    for kind in [Kind::V1, Kind::V2, Kind::Hybrid] {
+        store(&source, &folder, kind)?;
+    }
+    fs::remove_dir_all(&folder)?;
+    Ok(())
+}
+
+fn say(what: &str, begun: Instant) {
+    let seconds = begun.elapsed().as_secs_f64();
+    println!(
+        "{what:<34} {:>6.2} s  {:>6.0} MB/s",
+        seconds,
+        LEN as f64 / seconds / 1e6
+    );
+}
+
+fn write_content(path: &Path) -> std::io::Result<()> {
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut file = File::create(path)?;
+    let mut buf = vec![0; 1 << 20];
+    for _ in 0..LEN >> 20 {
+        random.fill(&mut buf);
+        file.write_all(&buf)?;
+    }
+    Ok(())
+}
+
+fn floor(source: &Path) -> std::io::Result<()> {
+    let mut buf = vec![0; 1 << 20];
+    let begun = Instant::now();
+    let mut file = File::open(source)?;
+    while file.read(&mut buf)? > 0 {}
+    say("read, one core", begun);
+    let blocks = || (0..LEN / u64::from(BLOCK)).map(|i| (i as usize % 64) * SLOT);
+    let begun = Instant::now();
+    let mut sha1 = Sha1::new();
+    blocks().for_each(|at| sha1.update(&buf[at..][..SLOT]));
+    black_box(sha1.finalize());
+    say("SHA-1 from cache, one core", begun);
+    let begun = Instant::now();
+    blocks().for_each(|at| drop(black_box(Sha256::digest(&buf[at..][..SLOT]))));
+    say("SHA-256 a block from cache, one core", begun);
+    Ok(())
+}
+
+fn plan(kind: Kind) -> Plan {
+    let source = Source {
+        path: "content".into(),
+        len: LEN,
+        ..Source::default()
+    };
+    Plan::single(kind, 1 << 20, &source).expect("one file is a torrent")
+}
+
+fn hash(source: &Path, kind: Kind, threads: usize) -> Result<(), hasher::HashError> {
+    let options = hasher::Options {
+        threads,
+        progress: &|_| {},
+        cancel: &AtomicBool::new(false),
+    };
+    let begun = Instant::now();
+    hasher::hash(plan(kind).layout(), &[source.to_owned()], &options)?;
+    say(&format!("hasher, {kind:?}, {threads} thread(s)"), begun);
+    Ok(())
+}
+
+/// Feeds the store as a road would: reads each block into a slot, in order, and lets the store do the rest.
+fn store(source: &Path, folder: &Path, kind: Kind) -> Result<(), Box<dyn std::error::Error>> {
+    let plan = plan(kind);
+    let options = hasher::Options {
+        threads: 2,
+        progress: &|_| {},
+        cancel: &AtomicBool::new(false),
+    };
+    let hashes = hasher::hash(plan.layout(), &[source.to_owned()], &options)?.hashes;
+    let info = plan.finish(&hashes, &Options::default())?.info;
+    let target = folder.join("copy");
+    let slots = SlotPool::new(256);
+    let (send, facts) = channel();
+    let store = Store::new(
+        Config {
+            slots: slots.clone(),
+            ..Config::default()
+        },
+        Box::new(move |done| drop(send.send(done))),
+    )?;
+    let id = TorrentId(1);
+    store.add(id, info.clone(), Placement::at(&target))?;
+    let layout = info.layout();
+    let mut file = File::open(source)?;
+    let begun = Instant::now();
+    let (mut hashed, mut written) = (0, 0);
+    while hashed < layout.pieces() {
+        if written < layout.pieces() {
+            for block in 0..layout.blocks(written) {
+                let mut slot = loop {
+                    match slots.try_take(layout.block_len(written, block) as usize) {
+                        Some(slot) => break slot,
+                        None => std::thread::yield_now(),
+                    }
+                };
+                file.read_exact(&mut slot)?;
+                store.write(id, written, block * BLOCK, slot);
+            }
+            written += 1;
+        }
+        let told = if written == layout.pieces() {
+            facts.recv().ok()
+        } else {
+            facts.try_recv().ok()
+        };
+        match told {
+            Some(Done::PieceHashed { piece, .. }) => {
+                store.verified(id, piece);
+                hashed += 1;
+            }
+            Some(other) => println!("{other:?}"),
+            None => {}
+        }
+    }
+    say(&format!("store, {kind:?}, written and hashed"), begun);
+    store.flush(id);
+    while !matches!(facts.recv()?, Done::Flushed { .. }) {}
+    say(&format!("store, {kind:?}, and durable"), begun);
+    fs::remove_file(target)?;
+    Ok(())
+}

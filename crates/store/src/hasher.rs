@@ -1,0 +1,340 @@
+//! Hashing what is to be shared, on all cores: for a new torrent, whose layout is planned but has no hashes yet.
+//!
+//! Both hashes of a hybrid are taken in one pass over warm data. A file that changes meanwhile is an error that
+//! names it: its hashes would be of something nobody has.
+
+use std::{
+    fs::File,
+    io,
+    ops::Range,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+};
+
+use torrent::{
+    author::Hashes,
+    ids::{Sha1Hash, Sha256Hash},
+    layout::Layout,
+    merkle::FileHasher,
+};
+
+use crate::{
+    disk::{Disk, Fingerprint, Open, RealDisk},
+    error::StoreError,
+    home::NO_PRINT,
+    sweep::{CheckedPiece, Content, Found, Sweeper, fetch_open, sweep_len},
+};
+
+/// Why there are no hashes.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum HashError {
+    /// Somebody wrote to a file, or it has another length than when it was listed.
+    #[error("{} changed while it was read. Start again when nothing writes to it any more", path.display())]
+    Changed {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A file cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] StoreError),
+    /// The caller called it off.
+    #[error("stopped before everything was read")]
+    Cancelled,
+}
+
+/// What came out.
+#[derive(Debug, Clone)]
+pub struct Hashed {
+    /// For [`Plan::finish`](torrent::author::Plan::finish).
+    pub hashes: Hashes,
+    /// For [`Placement::known`](crate::Placement::known): what was read, by file of the layout.
+    pub known: Vec<Fingerprint>,
+}
+
+/// How to go about it.
+pub struct Options<'a> {
+    /// Threads; by default one a core.
+    pub threads: usize,
+    /// Told the bytes hashed so far, on the hashing threads, about once a MiB.
+    pub progress: &'a (dyn Fn(u64) + Sync),
+    /// Set it, and the hashing stops within a moment.
+    pub cancel: &'a AtomicBool,
+}
+
+/// Hashes the files of a planned torrent. `paths` has an entry for each file of the layout; those of pads, links and
+/// empty files are not looked at.
+///
+/// # Errors
+/// The first of [`HashError`] that any thread met.
+///
+/// # Panics
+/// If `paths` are not as many as the files of the layout.
+pub fn hash(
+    layout: &Layout,
+    paths: &[PathBuf],
+    options: &Options<'_>,
+) -> Result<Hashed, HashError> {
+    assert_eq!(
+        paths.len(),
+        layout.files(),
+        "every file of the layout has a path"
+    );
+    let run = Run {
+        layout,
+        paths,
+        prints: Mutex::new(vec![NO_PRINT; paths.len()]),
+        next: AtomicU32::new(0),
+        hashed: AtomicU64::new(0),
+        stop: AtomicBool::new(false),
+        options,
+    };
+    let threads = options.threads.clamp(1, layout.pieces() as usize);
+    let parts: Vec<Result<Part, HashError>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(|| run.work())).collect();
+        let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
+            thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        threads.into_iter().map(join).collect()
+    });
+    let mut sha1 = vec![
+        [0; 20];
+        if layout.kind().has_v1() {
+            layout.pieces() as usize
+        } else {
+            0
+        }
+    ];
+    let mut roots = vec![
+        [0; 32];
+        if layout.kind().has_v2() {
+            layout.pieces() as usize
+        } else {
+            0
+        }
+    ];
+    let mut cancelled = false;
+    for part in parts {
+        match part {
+            Ok(part) => part.put(&mut sha1, &mut roots),
+            // Another thread that stopped for the same reason says so less well.
+            Err(HashError::Cancelled) => cancelled = true,
+            Err(error) => return Err(error),
+        }
+    }
+    if cancelled {
+        return Err(HashError::Cancelled);
+    }
+    run.check_unchanged()?;
+    let files = if layout.kind().has_v2() {
+        file_hashes(layout, &roots)
+    } else {
+        Vec::new()
+    };
+    let known = std::mem::take(&mut *run.prints());
+    Ok(Hashed {
+        hashes: Hashes {
+            pieces: sha1,
+            files,
+        },
+        known,
+    })
+}
+
+/// From the roots of pieces to those of files.
+fn file_hashes(layout: &Layout, roots: &[Sha256Hash]) -> Vec<Option<torrent::author::FileHashes>> {
+    let file_hash = |file| {
+        if layout.file(file).pad {
+            return None;
+        }
+        let mut hasher = FileHasher::new(layout.piece_length());
+        layout
+            .file_pieces(file)
+            .for_each(|piece| hasher.push(roots[piece as usize]));
+        hasher.finish()
+    };
+    (0..layout.files()).map(file_hash).collect()
+}
+
+/// What one thread found, in the order it found it: leaves are dropped at once.
+#[derive(Default)]
+struct Part(Vec<(u32, Option<Sha1Hash>, Option<Sha256Hash>)>);
+
+impl Part {
+    fn put(self, sha1: &mut [Sha1Hash], roots: &mut [Sha256Hash]) {
+        for (piece, hash, root) in self.0 {
+            if let Some(hash) = hash {
+                sha1[piece as usize] = hash;
+            }
+            if let Some(root) = root {
+                roots[piece as usize] = root;
+            }
+        }
+    }
+}
+
+/// What the threads share.
+struct Run<'a> {
+    layout: &'a Layout,
+    paths: &'a [PathBuf],
+    /// Of each file when it was first opened.
+    prints: Mutex<Vec<Fingerprint>>,
+    /// The first piece that nobody has taken.
+    next: AtomicU32,
+    hashed: AtomicU64,
+    /// Some thread failed.
+    stop: AtomicBool,
+    options: &'a Options<'a>,
+}
+
+impl Run<'_> {
+    fn prints(&self) -> MutexGuard<'_, Vec<Fingerprint>> {
+        self.prints
+            .lock()
+            .expect("no code panics while it holds the fingerprints")
+    }
+
+    fn work(&self) -> Result<Part, HashError> {
+        let mut sweeper = Sweeper::default();
+        let mut reader = Reader {
+            run: self,
+            open: None,
+            failed: None,
+        };
+        let mut part = Part::default();
+        while let Some(pieces) = self.take() {
+            if self.stop.load(Ordering::Relaxed) || self.options.cancel.load(Ordering::Relaxed) {
+                return Err(HashError::Cancelled);
+            }
+            let bytes: u64 = pieces
+                .clone()
+                .map(|piece| u64::from(self.layout.payload_len(piece)))
+                .sum();
+            let (checked, _) = sweeper.sweep(&mut reader, pieces);
+            if let Some(error) = reader.failed.take() {
+                self.stop.store(true, Ordering::Relaxed);
+                return Err(error);
+            }
+            part.0.extend(
+                checked
+                    .into_iter()
+                    .filter_map(|CheckedPiece { piece, hash }| {
+                        let hash = hash?;
+                        Some((piece, hash.sha1, hash.root))
+                    }),
+            );
+            (self.options.progress)(self.hashed.fetch_add(bytes, Ordering::Relaxed) + bytes);
+        }
+        Ok(part)
+    }
+
+    /// The next sweep.
+    fn take(&self) -> Option<Range<u32>> {
+        let end = self.layout.pieces();
+        let mut start = self.next.load(Ordering::Relaxed);
+        while start < end {
+            let next = start + sweep_len(self.layout, start, end);
+            match self
+                .next
+                .compare_exchange_weak(start, next, Ordering::Relaxed, Ordering::Relaxed)
+            {
+                Ok(_) => return Some(start..next),
+                Err(taken) => start = taken,
+            }
+        }
+        None
+    }
+
+    /// Every file is still as it was when it was opened.
+    fn check_unchanged(&self) -> Result<(), HashError> {
+        for (file, print) in self
+            .prints()
+            .iter()
+            .enumerate()
+            .filter(|(_, print)| **print != NO_PRINT)
+        {
+            let path = &self.paths[file];
+            let now = RealDisk
+                .open(path, Open::Read)
+                .and_then(|open| RealDisk.stat(&open));
+            if !now.is_ok_and(|now| now.print == *print) {
+                return Err(HashError::Changed { path: path.clone() });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One thread's eye on the files: it keeps the last one open, the next sweep is likely to go on in it.
+struct Reader<'a> {
+    run: &'a Run<'a>,
+    open: Option<(usize, Arc<File>, crate::disk::Stat)>,
+    failed: Option<HashError>,
+}
+
+impl Reader<'_> {
+    fn try_fetch(
+        &mut self,
+        file: usize,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Result<(usize, Found), HashError> {
+        let path = &self.run.paths[file];
+        let error = |error: io::Error| StoreError::of(error, "read", path, 0, || 0);
+        let (open, stat) = match &self.open {
+            Some((index, open, stat)) if *index == file => (open.clone(), *stat),
+            _ => {
+                let open = RealDisk.open(path, Open::Read).map_err(error)?;
+                let stat = RealDisk.stat(&open).map_err(error)?;
+                self.note(file, stat.print)?;
+                self.open = Some((file, open.clone(), stat));
+                (open, stat)
+            }
+        };
+        let (got, found) = fetch_open(&RealDisk, &open, stat, offset, buf).map_err(error)?;
+        if got < buf.len() {
+            Err(HashError::Changed { path: path.clone() })
+        } else {
+            Ok((got, found))
+        }
+    }
+
+    /// Notes a file as it is at first sight; at the next it must be the same.
+    fn note(&self, file: usize, print: Fingerprint) -> Result<(), HashError> {
+        let mut prints = self.run.prints();
+        if print.len != self.run.layout.file(file).len
+            || prints[file] != NO_PRINT && prints[file] != print
+        {
+            return Err(HashError::Changed {
+                path: self.run.paths[file].clone(),
+            });
+        }
+        prints[file] = print;
+        Ok(())
+    }
+}
+
+impl Content for Reader<'_> {
+    fn layout(&self) -> &Layout {
+        self.run.layout
+    }
+
+    fn fetch(
+        &mut self,
+        file: usize,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Result<(usize, Found), StoreError> {
+        match self.try_fetch(file, offset, buf) {
+            Ok(fetched) => Ok(fetched),
+            Err(error) => {
+                self.failed.get_or_insert(error);
+                Ok((0, Found::Absent))
+            }
+        }
+    }
+}
