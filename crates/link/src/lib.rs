@@ -11,4 +11,4 @@ mod receiver;
 pub mod tcp;
 
 pub use outbox::Outbox;
-pub use receiver::{Receiver, Step};
+pub use receiver::{AHEAD, Receiver, Step};

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
+use std::ops::DerefMut;
 
 use torrent::wire::{
     self, BlockRef, Limits, Message, PIECE_HEADER_LEN, Parsed, WireError, piece_header,
@@ -63,7 +64,7 @@ pub struct Receiver<S> {
     guesses: VecDeque<Guess<S>>,
 }
 
-impl<S: AsMut<[u8]> + AsRef<[u8]>> Default for Receiver<S> {
+impl<S: DerefMut<Target = [u8]>> Default for Receiver<S> {
     fn default() -> Self {
         Receiver {
             buf: Vec::new(),
@@ -75,7 +76,7 @@ impl<S: AsMut<[u8]> + AsRef<[u8]>> Default for Receiver<S> {
     }
 }
 
-impl<S: AsMut<[u8]> + AsRef<[u8]>> Receiver<S> {
+impl<S: DerefMut<Target = [u8]>> Receiver<S> {
     /// The first `n` bytes that were read, once they are there; for the handshake.
     pub fn take(&mut self, n: usize) -> Option<&[u8]> {
         if self.end - self.start < n {
@@ -102,8 +103,7 @@ impl<S: AsMut<[u8]> + AsRef<[u8]>> Receiver<S> {
                 mut filled,
             } => {
                 let n = self.buffered().min(block.len as usize - filled);
-                slot.as_mut()[filled..filled + n]
-                    .copy_from_slice(&self.buf[self.start..self.start + n]);
+                slot[filled..filled + n].copy_from_slice(&self.buf[self.start..self.start + n]);
                 self.start += n;
                 filled += n;
                 if filled == block.len as usize {
@@ -186,7 +186,7 @@ impl<S: AsMut<[u8]> + AsRef<[u8]>> Receiver<S> {
         for guess in self.guesses.drain(..) {
             let header = guess.got.min(PIECE_HEADER_LEN);
             bytes.extend_from_slice(&guess.header[..header]);
-            bytes.extend_from_slice(&guess.slot.as_ref()[..guess.got - header]);
+            bytes.extend_from_slice(&guess.slot[..guess.got - header]);
         }
         bytes.extend_from_slice(&self.buf[self.start..self.end]);
         self.start = 0;
@@ -305,7 +305,7 @@ impl<S: AsMut<[u8]> + AsRef<[u8]>> Receiver<S> {
         } = &mut self.payload
             && buf_empty
         {
-            let rest = &mut slot.as_mut()[*filled..block.len as usize];
+            let rest = &mut slot[*filled..block.len as usize];
             filling = rest.len();
             slices.push(IoSliceMut::new(rest));
         }
@@ -316,7 +316,7 @@ impl<S: AsMut<[u8]> + AsRef<[u8]>> Receiver<S> {
                 let body = guess.got - header;
                 slices.push(IoSliceMut::new(&mut guess.header[header..]));
                 slices.push(IoSliceMut::new(
-                    &mut guess.slot.as_mut()[body..guess.block.len as usize],
+                    &mut guess.slot[body..guess.block.len as usize],
                 ));
             }
         }

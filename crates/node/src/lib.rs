@@ -1,1 +1,17 @@
-//! See Cargo.toml for what this crate is.
+//! A whole node: engines, sockets and disk wired together on one thread, and a handle to it.
+//!
+//! [`Node::start`] makes the thread; everything else is a command to it or an [`Event`] from it.
+//! The drivers in `drivers/` make no protocol choices: they carry facts to the engines and
+//! decisions to sockets and disk.
+//!
+//! Not here: what anything looks like to a person.
+
+mod api;
+mod drivers;
+mod error;
+mod keep;
+mod node;
+
+pub use api::{Config, Event, Options, Place, Problem, ProblemKind, Source, Status, TorrentId};
+pub use error::{AddError, StartError};
+pub use node::Node;

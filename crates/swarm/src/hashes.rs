@@ -161,13 +161,13 @@ impl Hashes {
         unknown
     }
 
-    /// All piece layers, if every one is known: what a torrent file needs.
-    pub fn layers(&self) -> Option<Vec<(Sha256Hash, Layer)>> {
+    /// All piece layers with their files' lengths, if every one is known: what a torrent file needs.
+    pub fn layers(&self) -> Option<Vec<(Sha256Hash, Layer, u64)>> {
         let mut layers = Vec::new();
         for file in self.files.values() {
             match &file.state {
                 State::Single => {}
-                State::Whole(layer) => layers.push((file.root, layer.clone())),
+                State::Whole(layer) => layers.push((file.root, layer.clone(), file.len)),
                 State::Partial(_) => return None,
             }
         }

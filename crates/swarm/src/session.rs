@@ -216,12 +216,12 @@ impl Session {
         self.torrents.get(&id).map(|t| t.picker.have())
     }
 
-    /// All piece layers of a torrent, if known: with the info dictionary, they make its torrent
+    /// All piece layers of a torrent with their files' lengths, if known: with the info dictionary, they make its torrent
     /// file.
     pub fn layers(
         &self,
         id: TorrentId,
-    ) -> Option<Vec<(torrent::ids::Sha256Hash, torrent::merkle::Layer)>> {
+    ) -> Option<Vec<(torrent::ids::Sha256Hash, torrent::merkle::Layer, u64)>> {
         self.torrents.get(&id).and_then(|t| t.tree.layers())
     }
 
@@ -231,6 +231,18 @@ impl Session {
             .get(&id)
             .into_iter()
             .flat_map(|t| t.peers.values())
+    }
+
+    /// Blocks a peer has been asked for and not sent yet, in the order it will likely send them:
+    /// a road may read ahead for them.
+    pub fn expected(&self, conn: ConnId) -> impl Iterator<Item = BlockRef> + '_ {
+        let torrent = self
+            .conns
+            .get(&conn)
+            .and_then(|c| self.torrents.get(&c.torrent?));
+        let peer = torrent.and_then(|t| t.peers.get(&conn));
+        peer.into_iter()
+            .flat_map(|p| p.asked.iter().filter(|a| a.live).map(|a| a.block))
     }
 
     /// Connections in any stage.

@@ -1,0 +1,131 @@
+//! What a program that contains a node says to it and hears from it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use torrent::ids::InfoHashes;
+use torrent::magnet::Magnet;
+use torrent::metainfo::{Info, Metainfo};
+
+/// One transfer of a node.
+pub use swarm::TorrentId;
+
+/// How a node is to run.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where resume records, torrents and known nodes are kept.
+    pub state_dir: PathBuf,
+    /// Address to listen on; `None`: all, IPv4 and IPv6.
+    pub bind: Option<IpAddr>,
+    /// Port to listen on; 0: any that is free; `None`: 6881, or any if that is taken.
+    pub port: Option<u16>,
+    /// Take part in the mainline DHT.
+    pub dht: bool,
+    /// Nodes to enter the DHT by, as HOST:PORT; empty: the public routers.
+    pub dht_bootstrap: Vec<String>,
+    /// Look for peers on the local network (BEP 14).
+    pub local_discovery: bool,
+    /// Announce to trackers.
+    pub trackers: bool,
+    /// Bytes a second of payload; 0: no limit.
+    pub limit_down: u64,
+    /// Bytes a second of payload; 0: no limit.
+    pub limit_up: u64,
+}
+
+/// What to take part in.
+pub enum Source {
+    /// A torrent file's content.
+    Metainfo(Box<Metainfo>),
+    /// A magnet link.
+    Magnet(Box<Magnet>),
+    /// A bare info-hash.
+    Hash(InfoHashes),
+}
+
+/// Where the content is, or is to go.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// Into this folder, under the torrent's own name.
+    Into(PathBuf),
+    /// The content itself is this file or folder (existing data to seed).
+    At(PathBuf),
+}
+
+/// How to take part.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the content is, or is to go.
+    pub place: Place,
+    /// The data is there and right: hash nothing (seeding what was just hashed).
+    pub assume_complete: bool,
+    /// Only serve: existing data is never written to.
+    pub read_only: bool,
+    /// Only files whose path matches one of these globs; empty: all.
+    pub select: Vec<String>,
+    /// Reserve the space before writing.
+    pub preallocate: bool,
+    /// Peers to try first.
+    pub peers: Vec<SocketAddr>,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The info dictionary is here (at once, when a torrent file was given).
+    Metadata(TorrentId, Arc<Info>),
+    /// Existing data was checked: this many of so many pieces are here and right.
+    Checked(TorrentId, u32, u32),
+    /// A file is whole, verified and under its final name.
+    FileFinished(TorrentId, usize),
+    /// Everything wanted is verified and on disk.
+    Finished(TorrentId),
+    /// It stopped; it goes on by itself when the reason is gone.
+    Paused(TorrentId, Problem),
+    /// It goes on.
+    Resumed(TorrentId),
+    /// It cannot go on.
+    Failed(TorrentId, Problem),
+    /// Something the person may want to know (a tracker's message, a peer banned).
+    Notice(TorrentId, String),
+}
+
+/// Why a transfer stands still.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What kind, for exit codes.
+    pub kind: ProblemKind,
+    /// What happened and what to do, in a sentence or two.
+    pub message: String,
+}
+
+/// Kinds of problem a program may treat differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProblemKind {
+    /// The disk is full.
+    NoSpace,
+    /// Not allowed to read or write.
+    Permission,
+    /// A file or folder is not there.
+    NotFound,
+    /// Data on disk is not what it should be.
+    Damaged,
+    /// Anything else.
+    Other,
+}
+
+/// A transfer at a glance.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// What the engine says: state, bytes, rates, peers.
+    pub swarm: swarm::Status,
+    /// The torrent's name, or its info-hash until the metadata is here.
+    pub name: String,
+    /// Seconds until done at the present rate.
+    pub eta: Option<u64>,
+    /// Pieces looked at by a check under way, of how many.
+    pub checking: Option<(u32, u32)>,
+    /// What is being done to find peers, in words.
+    pub finding: Vec<String>,
+}

@@ -1,0 +1,405 @@
+//! The loop around the engines: one thread, one current-thread runtime, no channels between a
+//! connection and the engine.
+//!
+//! Every task on this thread may call [`Driver::with_session`]: it hands facts to the engine and
+//! then carries out all decisions at once. Nothing holds a borrow of the driver's state while it
+//! awaits.
+
+pub(crate) mod road;
+pub(crate) mod transfer;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use store::{BlockRun, Done, READ_MAX, Store};
+use swarm::{ConnId, Input, Output, PieceDigest, Session, TorrentId};
+use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedReceiver;
+use torrent::wire::BlockRef;
+
+use crate::keep::Keep;
+use crate::{Event, Problem};
+use road::Road;
+use transfer::Transfer;
+
+/// Facts from the disk taken in one go.
+const DONE_BATCH: usize = 64;
+/// A transfer that stopped because of the disk is tried again this often.
+const DISK_RETRY: Duration = Duration::from_secs(2);
+
+pub(crate) struct Driver {
+    pub session: RefCell<Session>,
+    pub store: Store,
+    pub keep: Keep,
+    pub bind: Option<IpAddr>,
+    pub listening: SocketAddr,
+    roads: RefCell<BTreeMap<ConnId, Rc<Road>>>,
+    pub transfers: RefCell<BTreeMap<TorrentId, Transfer>>,
+    /// Reads under way: whose they are, and which blocks they hold.
+    reads: RefCell<BTreeMap<u64, Read>>,
+    next_tag: Cell<u64>,
+    pub events: Sender<Event>,
+    /// The engine's deadline may have changed.
+    timer: Notify,
+    /// A slot is free again.
+    pub slot_freed: Arc<Notify>,
+}
+
+struct Read {
+    road: Rc<Road>,
+    torrent: TorrentId,
+    run: BlockRun,
+    blocks: Vec<BlockRef>,
+}
+
+impl Driver {
+    pub fn new(
+        session: Session,
+        store: Store,
+        keep: Keep,
+        bind: Option<IpAddr>,
+        listening: SocketAddr,
+        events: Sender<Event>,
+        slot_freed: Arc<Notify>,
+    ) -> Driver {
+        Driver {
+            session: RefCell::new(session),
+            store,
+            keep,
+            bind,
+            listening,
+            roads: RefCell::default(),
+            transfers: RefCell::default(),
+            reads: RefCell::default(),
+            next_tag: Cell::new(0),
+            events,
+            timer: Notify::new(),
+            slot_freed,
+        }
+    }
+
+    /// Hands facts to the engine, then carries out its decisions.
+    pub fn with_session<R>(self: &Rc<Self>, facts: impl FnOnce(&mut Session, Instant) -> R) -> R {
+        let mut session = self.session.borrow_mut();
+        let before = session.deadline();
+        let result = facts(&mut session, Instant::now());
+        let mut reads = Reads::default();
+        while let Some(output) = session.poll() {
+            self.carry_out(output, &mut reads);
+        }
+        let after = session.deadline();
+        drop(session);
+        reads.flush(self);
+        if after != before {
+            self.timer.notify_one();
+        }
+        result
+    }
+
+    /// One fact.
+    pub fn tell(self: &Rc<Self>, input: Input) {
+        self.with_session(|session, now| session.handle(now, input));
+    }
+
+    pub fn event(&self, event: Event) {
+        // Nobody listens any more: the program is on its way out.
+        let _ = self.events.send(event);
+    }
+
+    fn road(&self, conn: ConnId) -> Option<Rc<Road>> {
+        self.roads.borrow().get(&conn).cloned()
+    }
+
+    pub fn add_road(&self, conn: ConnId) -> Rc<Road> {
+        let road = Rc::new(Road::new(conn));
+        self.roads.borrow_mut().insert(conn, road.clone());
+        road
+    }
+
+    pub fn drop_road(&self, conn: ConnId) {
+        self.roads.borrow_mut().remove(&conn);
+    }
+
+    fn carry_out(self: &Rc<Self>, output: Output, reads: &mut Reads) {
+        match output {
+            Output::Dial(conn, addr) => {
+                let road = self.add_road(conn);
+                tokio::task::spawn_local(road::dial(self.clone(), road, addr));
+            }
+            Output::Handshake(conn, handshake) => {
+                if let Some(road) = self.road(conn) {
+                    road.outbox.borrow_mut().raw(&handshake.encode());
+                    road.wake.notify_one();
+                }
+            }
+            Output::Send(conn, message) => {
+                if let Some(road) = self.road(conn) {
+                    road.outbox.borrow_mut().message(&message);
+                    road.wake.notify_one();
+                }
+            }
+            Output::SendBlock(conn, torrent, block) => {
+                if let Some(road) = self.road(conn) {
+                    reads.add(self, road, torrent, block);
+                }
+            }
+            Output::Close(conn, reason) => {
+                if let Some(road) = self.roads.borrow_mut().remove(&conn) {
+                    tracing::debug!(conn = conn.0, %reason, "closing");
+                    road.closed.set(true);
+                    road.wake.notify_one();
+                }
+            }
+            Output::Verified(id, piece) => self.store.verified(store_id(id), piece),
+            Output::Abandon(id, piece) => self.store.abandon(store_id(id), piece),
+            Output::ReadDigests(id, piece) => {
+                let v2 = self
+                    .transfers
+                    .borrow()
+                    .get(&id)
+                    .is_some_and(Transfer::has_v2);
+                if v2 {
+                    self.store.leaves(store_id(id), piece, 0);
+                } else {
+                    self.store.block_digests(store_id(id), piece);
+                }
+            }
+            // Not while the engine is borrowed: the answer is more facts.
+            Output::Event(id, event) => {
+                let driver = self.clone();
+                tokio::task::spawn_local(async move { driver.on_event(id, event) });
+            }
+        }
+    }
+
+    // ---- the disk ----------------------------------------------------------------------------
+
+    fn on_done(self: &Rc<Self>, done: Done) {
+        match done {
+            Done::PieceHashed {
+                id,
+                piece,
+                sha1,
+                root,
+                leaves,
+            } => {
+                self.tell(Input::PieceHashed(
+                    TorrentId(id.0),
+                    piece,
+                    PieceDigest { sha1, root, leaves },
+                ));
+            }
+            Done::WriteFailed {
+                id, piece, error, ..
+            } => {
+                let id = TorrentId(id.0);
+                self.tell(Input::WriteFailed(id, piece, error.to_string()));
+                self.pause_for_disk(id, error.into());
+            }
+            Done::Read { tag, data, .. } => {
+                let Some(read) = self.reads.borrow_mut().remove(&tag) else {
+                    return;
+                };
+                read.road
+                    .deliver(tag, Some((Rc::new(data), read.run.begin, read.blocks)));
+            }
+            Done::ReadFailed { tag, error, .. } => {
+                let Some(read) = self.reads.borrow_mut().remove(&tag) else {
+                    return;
+                };
+                read.road.deliver(tag, None);
+                let conn = read.road.conn;
+                self.with_session(|session, now| {
+                    for block in read.blocks {
+                        session.handle(now, Input::BlockUnreadable(conn, block));
+                    }
+                });
+                self.pause_for_disk(read.torrent, error.into());
+            }
+            Done::Checked { id, pieces } => {
+                let id = TorrentId(id.0);
+                if let Some(t) = self.transfers.borrow_mut().get_mut(&id)
+                    && let Some((done, _)) = &mut t.checking
+                {
+                    *done += pieces.len() as u32;
+                }
+                self.with_session(|session, now| {
+                    for piece in pieces {
+                        let digest = piece.hash.map(|h| PieceDigest {
+                            sha1: h.sha1,
+                            root: h.root,
+                            leaves: None,
+                        });
+                        session.handle(now, Input::Checked(id, piece.piece, digest));
+                    }
+                });
+            }
+            Done::CheckFinished { id, trouble } => self.check_finished(TorrentId(id.0), trouble),
+            Done::BlockDigests { id, piece, digests }
+            | Done::Leaves {
+                id,
+                piece,
+                leaves: digests,
+                ..
+            } => {
+                self.tell(Input::Digests(TorrentId(id.0), piece, digests.ok()));
+            }
+            Done::FileFinished { id, file } => {
+                self.event(Event::FileFinished(TorrentId(id.0), file));
+            }
+            Done::SettleFailed { id, error } => self.pause_for_disk(TorrentId(id.0), error.into()),
+            Done::Flushed { id, ok } => self.flushed(TorrentId(id.0), ok),
+            _ => {}
+        }
+    }
+
+    /// The disk said no: the transfer waits, and goes on by itself when it can.
+    pub fn pause_for_disk(self: &Rc<Self>, id: TorrentId, problem: Problem) {
+        {
+            let mut transfers = self.transfers.borrow_mut();
+            let Some(t) = transfers.get_mut(&id) else {
+                return;
+            };
+            if t.problem.is_some() {
+                return;
+            }
+            t.problem = Some(problem.clone());
+        }
+        self.tell(Input::Pause(id, Some(problem.message.clone())));
+        self.event(Event::Paused(id, problem));
+        let driver = self.clone();
+        tokio::task::spawn_local(async move {
+            loop {
+                tokio::time::sleep(DISK_RETRY).await;
+                if driver.try_disk_again(id) {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+pub(crate) fn store_id(id: TorrentId) -> store::TorrentId {
+    store::TorrentId(id.0)
+}
+
+/// Blocks to read, joined while they are neighbours of one connection.
+#[derive(Default)]
+struct Reads {
+    open: Option<Read>,
+}
+
+impl Reads {
+    fn add(&mut self, driver: &Rc<Driver>, road: Rc<Road>, torrent: TorrentId, block: BlockRef) {
+        if let Some(read) = &mut self.open {
+            let run = &mut read.run;
+            let joins = read.road.conn == road.conn
+                && run.piece == block.piece
+                && run.begin + run.len == block.begin
+                && (run.len + block.len) as usize <= READ_MAX;
+            if joins {
+                run.len += block.len;
+                read.blocks.push(block);
+                return;
+            }
+        }
+        self.flush(driver);
+        let run = BlockRun {
+            piece: block.piece,
+            begin: block.begin,
+            len: block.len,
+        };
+        self.open = Some(Read {
+            road,
+            torrent,
+            run,
+            blocks: vec![block],
+        });
+    }
+
+    fn flush(&mut self, driver: &Driver) {
+        let Some(read) = self.open.take() else { return };
+        let tag = driver.next_tag.get();
+        driver.next_tag.set(tag + 1);
+        read.road.expect(tag);
+        let (torrent, run) = (read.torrent, read.run);
+        driver.reads.borrow_mut().insert(tag, read);
+        driver.store.read(store_id(torrent), run, tag);
+    }
+}
+
+/// Wakes the engine at its deadlines.
+pub(crate) async fn keep_time(driver: Rc<Driver>) {
+    loop {
+        let deadline = driver.session.borrow().deadline();
+        let changed = driver.timer.notified();
+        match deadline {
+            None => changed.await,
+            Some(at) => {
+                tokio::select! {
+                    () = changed => {}
+                    () = tokio::time::sleep_until(at.into()) => driver.tell(Input::Timeout),
+                }
+            }
+        }
+    }
+}
+
+/// Takes facts from the disk.
+pub(crate) async fn hear_disk(driver: Rc<Driver>, mut done: UnboundedReceiver<Done>) {
+    let mut batch = Vec::with_capacity(DONE_BATCH);
+    while done.recv_many(&mut batch, DONE_BATCH).await > 0 {
+        for done in batch.drain(..) {
+            driver.on_done(done);
+        }
+    }
+}
+
+/// Takes connections from a listening socket.
+pub(crate) async fn accept(driver: Rc<Driver>, listener: tokio::net::TcpListener) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, addr)) => {
+                link::tcp::tune(&stream);
+                let conn = driver.session.borrow_mut().next_conn();
+                let road = driver.add_road(conn);
+                driver.tell(Input::Incoming(conn, addr));
+                tokio::task::spawn_local(road::run(driver.clone(), road, stream));
+            }
+            // Out of descriptors, or the peer is gone already: neither goes away by hurrying.
+            Err(error) => {
+                tracing::debug!(%error, "accept failed");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// Stops everything, so that nothing is lost: connections are closed, what is verified is synced
+/// and recorded.
+pub(crate) async fn stop(driver: &Rc<Driver>) {
+    let ids: Vec<TorrentId> = driver.transfers.borrow().keys().copied().collect();
+    for &id in &ids {
+        driver.tell(Input::Pause(id, Some("stopped".to_owned())));
+        if let Some(t) = driver.transfers.borrow_mut().get_mut(&id) {
+            t.flushed = t.info.is_none();
+        }
+        driver.store.flush(store_id(id));
+    }
+    while !driver.transfers.borrow().values().all(|t| t.flushed) {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+impl Driver {
+    pub fn dht_node(&self, _addr: SocketAddr) {}
+
+    pub fn finding(&self, _id: TorrentId) -> Vec<String> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,298 @@
+//! One connection: bytes between its socket and the engine.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use link::{Outbox, Receiver, Step};
+use store::{ReadBuf, Slot};
+use swarm::{ConnId, Input, TorrentId, Verdict};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use torrent::wire::{BlockRef, HANDSHAKE_LEN, Handshake, Limits};
+
+use super::{Driver, store_id};
+
+/// Bytes read from one connection before the others get their turn.
+const TURN: usize = 1 << 20;
+
+type Payload = (Rc<ReadBuf>, u32, Vec<BlockRef>);
+
+/// What the rest of the driver sees of a connection.
+pub(crate) struct Road {
+    pub conn: ConnId,
+    pub outbox: RefCell<Outbox<ReadBuf>>,
+    pub wake: Notify,
+    pub closed: Cell<bool>,
+    /// Reads in the order they were asked for: payload leaves in that order.
+    reads: RefCell<VecDeque<(u64, Option<Option<Payload>>)>>,
+}
+
+impl Road {
+    pub fn new(conn: ConnId) -> Road {
+        Road {
+            conn,
+            outbox: RefCell::default(),
+            wake: Notify::new(),
+            closed: Cell::new(false),
+            reads: RefCell::default(),
+        }
+    }
+
+    /// A read for this connection was begun.
+    pub fn expect(&self, tag: u64) {
+        self.reads.borrow_mut().push_back((tag, None));
+    }
+
+    /// A read is over: `None` if it failed.
+    pub fn deliver(&self, tag: u64, payload: Option<Payload>) {
+        let mut reads = self.reads.borrow_mut();
+        if let Some(read) = reads.iter_mut().find(|r| r.0 == tag) {
+            read.1 = Some(payload);
+        }
+        while let Some((_, Some(payload))) = reads.front_mut() {
+            if let Some((data, start, blocks)) = payload.take() {
+                let mut outbox = self.outbox.borrow_mut();
+                for block in blocks {
+                    let from = (block.begin - start) as usize;
+                    outbox.block(block, data.clone(), from..from + block.len as usize);
+                }
+            }
+            reads.pop_front();
+        }
+        self.wake.notify_one();
+    }
+}
+
+/// Dials, then runs the connection.
+pub(crate) async fn dial(driver: Rc<Driver>, road: Rc<Road>, addr: SocketAddr) {
+    let conn = road.conn;
+    let stream = tokio::select! {
+        stream = link::tcp::dial(addr, driver.bind) => stream,
+        () = closed(&road) => return,
+    };
+    match stream {
+        Ok(stream) => {
+            driver.tell(Input::Connected(conn));
+            run(driver, road, stream).await;
+        }
+        Err(error) => {
+            tracing::debug!(%addr, %error, "dial failed");
+            driver.drop_road(conn);
+            driver.tell(Input::DialFailed(conn));
+        }
+    }
+}
+
+async fn closed(road: &Road) {
+    while !road.closed.get() {
+        road.wake.notified().await;
+    }
+}
+
+/// Runs a connection until either side ends it.
+pub(crate) async fn run(driver: Rc<Driver>, road: Rc<Road>, stream: TcpStream) {
+    let mut traffic = Traffic {
+        driver: driver.clone(),
+        road: road.clone(),
+        receiver: Receiver::default(),
+        greeted: false,
+        torrent: None,
+        current: None,
+        thirsty: false,
+        limits: Limits::default(),
+    };
+    let result = traffic.run(&stream).await;
+    tracing::debug!(conn = road.conn.0, ?result, "connection over");
+    if !road.closed.get() {
+        driver.drop_road(road.conn);
+        driver.tell(Input::Disconnected(road.conn));
+    }
+}
+
+struct Traffic {
+    driver: Rc<Driver>,
+    road: Rc<Road>,
+    receiver: Receiver<Slot>,
+    greeted: bool,
+    /// Whose block is being received.
+    torrent: Option<TorrentId>,
+    /// The block being received.
+    current: Option<BlockRef>,
+    /// A block waits for a free slot: nothing more is read until then.
+    thirsty: bool,
+    limits: Limits,
+}
+
+impl Traffic {
+    async fn run(&mut self, stream: &TcpStream) -> io::Result<()> {
+        loop {
+            self.write(stream)?;
+            let busy = self.read(stream)?;
+            if self.road.closed.get() {
+                return Ok(());
+            }
+            if busy {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            let writing = !self.road.outbox.borrow().is_empty();
+            tokio::select! {
+                () = self.road.wake.notified() => {}
+                () = self.driver.slot_freed.notified(), if self.thirsty => {}
+                ready = stream.writable(), if writing => ready?,
+                ready = stream.readable(), if !self.thirsty => ready?,
+            }
+        }
+    }
+
+    fn write(&mut self, stream: &TcpStream) -> io::Result<()> {
+        let mut sent = Vec::new();
+        let result = loop {
+            let mut outbox = self.road.outbox.borrow_mut();
+            if outbox.is_empty() {
+                break Ok(());
+            }
+            match outbox.write(&mut sent, |slices| stream.try_write_vectored(slices)) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        if !sent.is_empty() {
+            let conn = self.road.conn;
+            self.driver.with_session(|session, now| {
+                for block in sent {
+                    session.handle(now, Input::BlockSent(conn, block));
+                }
+            });
+        }
+        result
+    }
+
+    /// Reads until the socket is empty; true if there may be more but others should have a turn.
+    fn read(&mut self, stream: &TcpStream) -> io::Result<bool> {
+        let mut taken = 0;
+        while !self.road.closed.get() {
+            self.digest()?;
+            if self.thirsty {
+                return Ok(false);
+            }
+            if taken > TURN {
+                return Ok(true);
+            }
+            self.read_ahead();
+            match self
+                .receiver
+                .read(|slices| stream.try_read_vectored(slices))
+            {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(n) => taken += n,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Makes facts of what has been read.
+    fn digest(&mut self) -> io::Result<()> {
+        if !self.greeted {
+            let Some(bytes) = self.receiver.take(HANDSHAKE_LEN) else {
+                return Ok(());
+            };
+            let bytes = bytes
+                .try_into()
+                .expect("take gives as many bytes as asked for");
+            let theirs = Handshake::decode(bytes).map_err(invalid)?;
+            self.greeted = true;
+            self.driver.tell(Input::Handshake(self.road.conn, theirs));
+        }
+        let driver = self.driver.clone();
+        driver.with_session(|session, now| {
+            let conn = self.road.conn;
+            while !self.road.closed.get() {
+                if self.thirsty && !self.quench() {
+                    return Ok(());
+                }
+                match self.receiver.next(&self.limits).map_err(invalid)? {
+                    Step::Message(message) => session.handle(now, Input::Message(conn, message)),
+                    Step::Arriving(block) => match session.block_arriving(now, conn, block) {
+                        Verdict::Accept(torrent) => {
+                            self.torrent = Some(torrent);
+                            self.current = Some(block);
+                            if self.receiver.has_slot() {
+                                self.receiver.accept_ahead();
+                            } else {
+                                self.thirsty = true;
+                            }
+                        }
+                        Verdict::Discard => self.receiver.discard(),
+                        Verdict::Close(reason) => return Err(invalid(reason)),
+                    },
+                    Step::Filled(block, slot) => {
+                        self.current = None;
+                        let wanted = session.block_arrived(now, conn, block, slot.is_some());
+                        if let (true, Some(slot), Some(torrent)) = (wanted, slot, self.torrent) {
+                            let id = store_id(torrent);
+                            driver.store.write(id, block.piece, block.begin, slot);
+                        }
+                    }
+                    Step::Starved if self.receiver.has_more(&self.limits) => {}
+                    Step::Starved => return Ok(()),
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Finds a slot for the block that waits for one.
+    fn quench(&mut self) -> bool {
+        let Some(block) = self.current else {
+            return true;
+        };
+        match self.driver.store.slots().try_take(block.len as usize) {
+            Some(slot) => {
+                self.receiver.accept(slot);
+                self.thirsty = false;
+                // One freed slot wakes one connection; whoever is served passes the word on.
+                self.driver.slot_freed.notify_one();
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Lends slots to the receiver for the blocks that will likely come next.
+    fn read_ahead(&mut self) {
+        let mut room = self.receiver.room_ahead();
+        if room < link::AHEAD / 2 {
+            return;
+        }
+        let pool = self.driver.store.slots();
+        let spare = pool.free().saturating_sub(pool.capacity() / 2);
+        room = room.min(spare);
+        let session = self.driver.session.borrow();
+        let behind = self.receiver.last_guess().or(self.current);
+        let mut expected = session.expected(self.road.conn).peekable();
+        if expected.peek().is_none() {
+            return self.receiver.reclaim();
+        }
+        let mut expected: Vec<BlockRef> = expected.collect();
+        if let Some(at) = behind.and_then(|b| expected.iter().position(|e| *e == b)) {
+            expected.drain(..=at);
+        }
+        for block in expected.into_iter().take(room) {
+            let Some(slot) = pool.try_take(block.len as usize) else {
+                return;
+            };
+            self.receiver.guess(block, slot);
+        }
+    }
+}
+
+fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}

@@ -1,0 +1,449 @@
+//! One transfer: where its files are, what is being checked, what the engine said about it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use store::{Allocate, Bits, Placement, StoreError, resume};
+use swarm::{Add, Bitfield, Input, TorrentId};
+use torrent::ids::InfoHashes;
+use torrent::magnet::Magnet;
+use torrent::metainfo::{Info, Metainfo, PieceLayers};
+
+use super::{Driver, store_id};
+use crate::{AddError, Event, Options, Place, Problem, ProblemKind, Source, Status};
+
+/// Room that must be free before a transfer that ran out of it goes on, in bytes: enough for the
+/// blocks under way and a while more.
+const ROOM: u64 = 16 << 20;
+
+pub(crate) struct Transfer {
+    pub hashes: InfoHashes,
+    pub name: String,
+    pub info: Option<Arc<Info>>,
+    pub metainfo: Option<Metainfo>,
+    pub trackers: Vec<Vec<String>>,
+    /// The link it came from: it may select files (BEP 53).
+    link: Option<Box<Magnet>>,
+    options: Options,
+    root: PathBuf,
+    /// Pieces a check has looked at, of how many.
+    pub checking: Option<(u32, u32)>,
+    /// Why it stands still.
+    pub problem: Option<Problem>,
+    /// It may never go on by itself.
+    fatal: bool,
+    /// Everything wanted is verified; waiting for the disk to say so.
+    finishing: bool,
+    pub finished: bool,
+    /// The program waits for this transfer's last flush.
+    pub flushed: bool,
+}
+
+impl Transfer {
+    pub fn has_v2(&self) -> bool {
+        self.info.as_ref().is_some_and(|i| i.kind().has_v2())
+    }
+
+    pub fn private(&self) -> bool {
+        self.info.as_ref().is_some_and(|i| i.private())
+    }
+
+    fn priorities(&self, info: &Info) -> Vec<u8> {
+        let link = self.link.as_ref().filter(|l| l.select.is_some());
+        if self.options.select.is_empty() && link.is_none() {
+            return Vec::new();
+        }
+        let globs = &self.options.select;
+        let wanted = |(index, path): (usize, &str)| {
+            let name = path.rsplit('/').next().unwrap_or(path);
+            let matches =
+                |glob| fast_glob::glob_match(glob, path) || fast_glob::glob_match(glob, name);
+            let by_name = globs.is_empty() || globs.iter().any(matches);
+            by_name && link.is_none_or(|l| l.selects(index as u32))
+        };
+        info.files()
+            .enumerate()
+            .map(|(i, f)| if wanted((i, f.path())) { 4 } else { 0 })
+            .collect()
+    }
+}
+
+/// What the place of a transfer led to.
+struct Prepared {
+    have: Bitfield,
+    recheck: Bits,
+    note: Option<String>,
+}
+
+impl Driver {
+    /// Takes part in a torrent.
+    pub fn add(
+        self: &Rc<Self>,
+        id: TorrentId,
+        source: Source,
+        options: Options,
+    ) -> Result<(), AddError> {
+        let mut link = None;
+        let (hashes, name, metainfo, trackers, mut peers): (_, _, _, _, Vec<SocketAddr>) =
+            match source {
+                Source::Metainfo(m) => {
+                    let trackers = m.trackers.clone();
+                    (
+                        m.info.hashes(),
+                        m.info.name().to_owned(),
+                        Some(*m),
+                        trackers,
+                        Vec::new(),
+                    )
+                }
+                Source::Magnet(m) => {
+                    let hashes = m.hashes;
+                    let name = m.name.clone().unwrap_or_else(|| hashes.to_string());
+                    // Peers named by host name are left to whoever resolves names.
+                    let addr = |(host, port): &(String, u16)| {
+                        Some((host.parse::<IpAddr>().ok()?, *port).into())
+                    };
+                    let peers = m.peers.iter().filter_map(addr).collect();
+                    let trackers = m.trackers.iter().map(|t| vec![t.clone()]).collect();
+                    link = Some(m);
+                    (
+                        hashes,
+                        name,
+                        self.keep.load_torrent(&hashes),
+                        trackers,
+                        peers,
+                    )
+                }
+                Source::Hash(hashes) => {
+                    let kept = self.keep.load_torrent(&hashes);
+                    (hashes, hashes.to_string(), kept, Vec::new(), Vec::new())
+                }
+            };
+        if hashes.is_empty() {
+            return Err(AddError::Nameless);
+        }
+        let twice = self.transfers.borrow().values().any(|t| {
+            t.hashes.v1.is_some() && t.hashes.v1 == hashes.v1
+                || t.hashes.v2.is_some() && t.hashes.v2 == hashes.v2
+        });
+        if twice {
+            return Err(AddError::Twice(name));
+        }
+        peers.extend(&options.peers);
+        let mut transfer = Transfer {
+            hashes,
+            name,
+            info: None,
+            metainfo: None,
+            trackers,
+            link,
+            options,
+            root: PathBuf::new(),
+            checking: None,
+            problem: None,
+            fatal: false,
+            finishing: false,
+            finished: false,
+            flushed: false,
+        };
+        let mut add = Add {
+            id,
+            hashes,
+            info: None,
+            layers: PieceLayers::default(),
+            have: None,
+            checking: false,
+            file_priorities: Vec::new(),
+            peers,
+        };
+        let Some(metainfo) = metainfo else {
+            self.transfers.borrow_mut().insert(id, transfer);
+            self.tell(Input::Add(Box::new(add)));
+            return Ok(());
+        };
+        let info = Arc::new(metainfo.info.clone());
+        let prepared = self
+            .prepare(id, &mut transfer, &info)
+            .map_err(AddError::Place)?;
+        add.info = Some(info.clone());
+        add.layers = metainfo.piece_layers.clone();
+        add.file_priorities = transfer.priorities(&info);
+        add.have = Some(prepared.have);
+        add.checking = !prepared.recheck.none();
+        if transfer.trackers.is_empty() {
+            transfer.trackers = metainfo.trackers.clone();
+        }
+        transfer.metainfo = Some(metainfo);
+        self.transfers.borrow_mut().insert(id, transfer);
+        self.event(Event::Metadata(id, info));
+        if let Some(note) = prepared.note {
+            self.event(Event::Notice(id, note));
+        }
+        self.tell(Input::Add(Box::new(add)));
+        self.check(id, prepared.recheck);
+        Ok(())
+    }
+
+    /// Puts a torrent whose metadata is known into the store.
+    fn prepare(
+        &self,
+        id: TorrentId,
+        transfer: &mut Transfer,
+        info: &Arc<Info>,
+    ) -> Result<Prepared, Problem> {
+        let pieces = info.layout().pieces();
+        let options = &transfer.options;
+        let mut placement = match &options.place {
+            Place::Into(dir) => Placement::under(dir, info),
+            Place::At(root) if options.read_only => Placement::existing(root),
+            Place::At(root) => Placement::at(root),
+        };
+        transfer.root = placement.root.clone();
+        transfer.hashes = info.hashes();
+        transfer.name = info.name().to_owned();
+        transfer.info = Some(info.clone());
+        let priorities = transfer.priorities(info);
+        if !priorities.is_empty() {
+            if priorities.iter().all(|&p| p == 0) {
+                return Err(Problem {
+                    kind: ProblemKind::NotFound,
+                    message: format!(
+                        "no file of “{}” matches {}. `starling inspect` lists its files",
+                        info.name(),
+                        transfer.options.select.join(", ")
+                    ),
+                });
+            }
+            let mut wanted = Bits::new(priorities.len());
+            for (i, _) in priorities.iter().enumerate().filter(|(_, p)| **p > 0) {
+                wanted.set(i);
+            }
+            placement.wanted = Some(wanted);
+        }
+        if transfer.options.preallocate {
+            placement.allocate = Allocate::Full;
+        }
+        let mut prepared = Prepared {
+            have: Bitfield::new(pieces),
+            recheck: Bits::new(pieces as usize),
+            note: None,
+        };
+        if transfer.options.assume_complete {
+            prepared.have = Bitfield::full(pieces);
+            placement.have = Some(Bits::full(pieces as usize));
+        } else if transfer.options.read_only {
+            prepared.recheck = Bits::full(pieces as usize);
+        } else {
+            let record = self.keep.record(&info.hashes(), &placement.root);
+            let resume = resume::load(&record, info, &placement);
+            resume.apply(&mut placement);
+            placement.record = Some(record);
+            for piece in resume.have.iter() {
+                prepared.have.set(piece as u32);
+            }
+            prepared.recheck = resume.recheck;
+            prepared.note = resume.note;
+        }
+        self.store.add(store_id(id), info.clone(), placement)?;
+        Ok(prepared)
+    }
+
+    fn check(&self, id: TorrentId, pieces: Bits) {
+        if pieces.none() {
+            return;
+        }
+        if let Some(t) = self.transfers.borrow_mut().get_mut(&id) {
+            t.checking = Some((0, pieces.count() as u32));
+        }
+        self.store.check(store_id(id), pieces);
+    }
+
+    pub fn check_finished(self: &Rc<Self>, id: TorrentId, trouble: Option<StoreError>) {
+        self.tell(Input::CheckFinished(id));
+        let (have, of) = match self.session.borrow().have(id) {
+            Some(have) => (have.count(), have.len()),
+            None => return,
+        };
+        let read_only = {
+            let mut transfers = self.transfers.borrow_mut();
+            let Some(t) = transfers.get_mut(&id) else {
+                return;
+            };
+            t.checking = None;
+            t.options.read_only
+        };
+        self.event(Event::Checked(id, have, of));
+        if let Some(error) = trouble {
+            self.pause_for_disk(id, error.into());
+        } else if read_only && have == 0 && of > 0 {
+            self.fail(
+                id,
+                Problem {
+                    kind: ProblemKind::Damaged,
+                    message: "nothing at that place belongs to this torrent. \
+                          `starling verify` names each wrong file"
+                        .to_owned(),
+                },
+            );
+        }
+    }
+
+    fn fail(self: &Rc<Self>, id: TorrentId, problem: Problem) {
+        if let Some(t) = self.transfers.borrow_mut().get_mut(&id) {
+            t.problem = Some(problem.clone());
+            t.fatal = true;
+        }
+        self.tell(Input::Pause(id, Some(problem.message.clone())));
+        self.event(Event::Failed(id, problem));
+    }
+
+    /// What the engine wants known.
+    pub fn on_event(self: &Rc<Self>, id: TorrentId, event: swarm::Event) {
+        match event {
+            swarm::Event::Metadata(info) => self.metadata(id, info),
+            swarm::Event::Finished => {
+                if let Some(t) = self.transfers.borrow_mut().get_mut(&id) {
+                    t.finishing = true;
+                }
+                self.store.flush(store_id(id));
+            }
+            swarm::Event::Banned(addr) => {
+                let text = format!("{} sent bad data and is banned", addr.ip());
+                self.event(Event::Notice(id, text));
+            }
+            swarm::Event::PieceFailed(piece) => {
+                tracing::info!(
+                    torrent = id.0,
+                    piece,
+                    "a piece was wrong and is fetched again"
+                );
+            }
+            swarm::Event::DhtNode(addr) => self.dht_node(addr),
+        }
+    }
+
+    /// The metadata has come from peers: the transfer gets its place on disk.
+    fn metadata(self: &Rc<Self>, id: TorrentId, info: Arc<Info>) {
+        let prepared = {
+            let mut transfers = self.transfers.borrow_mut();
+            let Some(transfer) = transfers.get_mut(&id) else {
+                return;
+            };
+            self.prepare(id, transfer, &info)
+                .map(|p| (p, transfer.priorities(&info)))
+        };
+        self.event(Event::Metadata(id, info));
+        match prepared {
+            Ok((prepared, priorities)) => {
+                self.save_torrent(id);
+                if !priorities.is_empty() {
+                    self.tell(Input::Prioritize(id, priorities));
+                }
+                if prepared.recheck.none() {
+                    self.tell(Input::CheckFinished(id));
+                } else {
+                    self.check(id, prepared.recheck);
+                }
+            }
+            Err(problem) => self.fail(id, problem),
+        }
+    }
+
+    /// Keeps the metadata that came from peers, for the next start.
+    fn save_torrent(&self, id: TorrentId) {
+        let transfers = self.transfers.borrow();
+        let Some(Transfer {
+            info: Some(info),
+            metainfo: None,
+            trackers,
+            ..
+        }) = transfers.get(&id)
+        else {
+            return;
+        };
+        let mut metainfo = Metainfo::of((**info).clone());
+        metainfo.trackers = trackers.clone();
+        let piece_length = info.layout().piece_length();
+        for (root, layer, len) in self.session.borrow().layers(id).unwrap_or_default() {
+            metainfo.piece_layers.insert(root, layer, piece_length, len);
+        }
+        if let Err(error) = self.keep.save_torrent(&metainfo) {
+            tracing::warn!(%error, "the metadata could not be kept");
+        }
+    }
+
+    pub fn flushed(self: &Rc<Self>, id: TorrentId, ok: bool) {
+        let mut transfers = self.transfers.borrow_mut();
+        let Some(t) = transfers.get_mut(&id) else {
+            return;
+        };
+        t.flushed = true;
+        let news = ok && t.finishing && !t.finished;
+        t.finished |= news;
+        drop(transfers);
+        if news {
+            self.save_torrent(id);
+            self.event(Event::Finished(id));
+        }
+    }
+
+    /// Lets a transfer that waits for the disk go on if it can; true when there is nothing left
+    /// to wait for.
+    pub fn try_disk_again(self: &Rc<Self>, id: TorrentId) -> bool {
+        let finishing = {
+            let mut transfers = self.transfers.borrow_mut();
+            let Some(t) = transfers.get_mut(&id) else {
+                return true;
+            };
+            let Some(problem) = &t.problem else {
+                return true;
+            };
+            if t.fatal {
+                return true;
+            }
+            let ready = match problem.kind {
+                ProblemKind::NoSpace => free_around(&t.root) >= ROOM,
+                ProblemKind::Permission => t.root.parent().is_some_and(Path::exists),
+                ProblemKind::NotFound => t.root.exists(),
+                // Wrong data does not become right by waiting.
+                ProblemKind::Damaged => false,
+                ProblemKind::Other => true,
+            };
+            if !ready {
+                return false;
+            }
+            t.problem = None;
+            t.finishing
+        };
+        self.tell(Input::Pause(id, None));
+        if finishing {
+            self.store.flush(store_id(id));
+        }
+        self.event(Event::Resumed(id));
+        true
+    }
+
+    pub fn status(&self, id: TorrentId) -> Option<Status> {
+        let now = std::time::Instant::now();
+        let swarm = self.session.borrow_mut().status(now, id)?;
+        let transfers = self.transfers.borrow();
+        let t = transfers.get(&id)?;
+        let left = swarm.wanted.saturating_sub(swarm.done);
+        let eta = (swarm.rate_down > 0 && left > 0).then(|| left.div_ceil(swarm.rate_down));
+        Some(Status {
+            name: t.name.clone(),
+            eta,
+            checking: t.checking,
+            finding: self.finding(id),
+            swarm,
+        })
+    }
+}
+
+/// Bytes free where this path is or will be.
+fn free_around(path: &Path) -> u64 {
+    let there = path.ancestors().find(|p| p.is_dir());
+    there.and_then(|p| store::free_space(p).ok()).unwrap_or(0)
+}

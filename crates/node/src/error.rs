@@ -1,0 +1,65 @@
+//! Why something could not begin.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use store::StoreError;
+
+use crate::{Problem, ProblemKind};
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The port or address is not to be had.
+    #[error("cannot listen on {addr}: {source}. Choose another address or port with --bind")]
+    Listen {
+        /// What was asked for.
+        addr: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The state folder cannot be made.
+    #[error("cannot use the folder {}: {source}. Set STARLING_HOME to one you can write to", path.display())]
+    State {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The system gives no thread or no event queue.
+    #[error("the system refused what a node needs to run: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// Why a transfer did not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum AddError {
+    /// It runs already.
+    #[error("{0} is being transferred already")]
+    Twice(String),
+    /// The place for it will not do.
+    #[error("{}", .0.message)]
+    Place(Problem),
+    /// A magnet link or hash that names nothing.
+    #[error("the link names no info-hash this program understands")]
+    Nameless,
+    /// The node has stopped.
+    #[error("the node has stopped")]
+    Stopped,
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Problem {
+        let kind = match &error {
+            StoreError::NoSpace { .. } => ProblemKind::NoSpace,
+            StoreError::Permission { .. } | StoreError::ReadOnly { .. } => ProblemKind::Permission,
+            StoreError::Missing { .. } => ProblemKind::NotFound,
+            StoreError::FileChanged { .. } => ProblemKind::Damaged,
+            _ => ProblemKind::Other,
+        };
+        Problem {
+            kind,
+            message: error.to_string(),
+        }
+    }
+}

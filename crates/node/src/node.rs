@@ -1,0 +1,250 @@
+//! The handle to a node, and the thread behind it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use store::Store;
+use swarm::{Session, TorrentId};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc as tokio_mpsc};
+
+use crate::drivers::{self, Driver};
+use crate::keep::Keep;
+use crate::{AddError, Config, Event, Options, Source, StartError, Status};
+
+/// The port tried first, as most clients do.
+const USUAL_PORT: u16 = 6881;
+/// A clean stop may take this long: records are written, trackers told.
+const STOP: Duration = Duration::from_millis(1500);
+
+enum Command {
+    Add(
+        TorrentId,
+        Box<(Source, Options)>,
+        mpsc::Sender<Result<(), AddError>>,
+    ),
+    Status(TorrentId, mpsc::Sender<Option<Status>>),
+    Stop(mpsc::Sender<()>),
+}
+
+/// A running node. Dropping it stops it.
+pub struct Node {
+    commands: tokio_mpsc::UnboundedSender<Command>,
+    thread: Option<JoinHandle<()>>,
+    events: Option<Receiver<Event>>,
+    listening: SocketAddr,
+    next_id: std::sync::atomic::AtomicU32,
+}
+
+impl Node {
+    /// Starts a node.
+    ///
+    /// # Errors
+    /// The state folder or the port is not to be had.
+    pub fn start(config: Config) -> Result<Node, StartError> {
+        let keep = Keep::open(&config.state_dir).map_err(|source| StartError::State {
+            path: config.state_dir.clone(),
+            source,
+        })?;
+        let (commands, inbox) = tokio_mpsc::unbounded_channel();
+        let (event_sender, events) = mpsc::channel();
+        let (started_sender, started) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("node".into())
+            .spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build();
+                let runtime = match runtime {
+                    Ok(runtime) => runtime,
+                    Err(error) => return drop(started_sender.send(Err(error.into()))),
+                };
+                let local = tokio::task::LocalSet::new();
+                local.block_on(&runtime, async move {
+                    match begin(config, keep, event_sender).await {
+                        Ok(driver) => {
+                            let _ = started_sender.send(Ok(driver.listening));
+                            serve(driver, inbox).await;
+                        }
+                        Err(error) => drop(started_sender.send(Err(error))),
+                    }
+                });
+            })?;
+        let listening = started
+            .recv()
+            .map_err(|_| std::io::Error::other("the node's thread ended at once"))??;
+        let next_id = std::sync::atomic::AtomicU32::new(1);
+        Ok(Node {
+            commands,
+            thread: Some(thread),
+            events: Some(events),
+            listening,
+            next_id,
+        })
+    }
+
+    /// Where it listens; the address is unspecified if it listens on all.
+    pub fn listening(&self) -> SocketAddr {
+        self.listening
+    }
+
+    /// What happens from now on. Only the first call gives it.
+    pub fn events(&mut self) -> Option<Receiver<Event>> {
+        self.events.take()
+    }
+
+    /// Takes part in a torrent.
+    ///
+    /// # Errors
+    /// It runs already, or its place will not do.
+    pub fn add(&self, source: Source, options: Options) -> Result<TorrentId, AddError> {
+        let id = TorrentId(
+            self.next_id
+                .fetch_add(1, std::sync::atomic::Ordering::Relaxed),
+        );
+        let (sender, answer) = mpsc::channel();
+        let command = Command::Add(id, Box::new((source, options)), sender);
+        self.commands.send(command).map_err(|_| AddError::Stopped)?;
+        answer.recv().map_err(|_| AddError::Stopped)??;
+        Ok(id)
+    }
+
+    /// How a transfer is doing; `None` if there is no such transfer.
+    pub fn status(&self, id: TorrentId) -> Option<Status> {
+        let (sender, answer) = mpsc::channel();
+        self.commands.send(Command::Status(id, sender)).ok()?;
+        answer.recv().ok()?
+    }
+
+    /// Stops cleanly, within two seconds: what is verified is synced and recorded, trackers are
+    /// told.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        let (sender, stopped) = mpsc::channel();
+        if self.commands.send(Command::Stop(sender)).is_ok() {
+            let _ = stopped.recv_timeout(STOP + Duration::from_millis(300));
+        }
+        if thread.is_finished() || stopped.recv_timeout(Duration::from_millis(50)).is_err() {
+            // Its end was told or it is stuck in a system call; the process need not wait.
+            drop(thread);
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+async fn begin(
+    config: Config,
+    keep: Keep,
+    events: mpsc::Sender<Event>,
+) -> Result<Rc<Driver>, StartError> {
+    let listeners = listen(config.bind, config.port)?;
+    let listening = listeners[0].local_addr()?;
+
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).map_err(std::io::Error::other)?;
+    let (done_sender, done) = tokio_mpsc::unbounded_channel();
+    let store_config = store::Config::default();
+    let slot_freed = Arc::new(Notify::new());
+    let freed = slot_freed.clone();
+    store_config.slots.on_available(move || freed.notify_one());
+    let store = Store::new(
+        store_config,
+        Box::new(move |done| drop(done_sender.send(done))),
+    )?;
+
+    let mut engine = swarm::Config {
+        listen_port: listening.port(),
+        limit_down: config.limit_down,
+        limit_up: config.limit_up,
+        ..swarm::Config::default()
+    };
+    getrandom::fill(&mut engine.peer_id[8..]).map_err(std::io::Error::other)?;
+    let session = Session::new(engine, u64::from_le_bytes(seed), Instant::now());
+    let driver = Rc::new(Driver::new(
+        session,
+        store,
+        keep,
+        config.bind,
+        listening,
+        events,
+        slot_freed,
+    ));
+    for listener in listeners {
+        tokio::task::spawn_local(drivers::accept(driver.clone(), listener));
+    }
+    tokio::task::spawn_local(drivers::keep_time(driver.clone()));
+    tokio::task::spawn_local(drivers::hear_disk(driver.clone(), done));
+    Ok(driver)
+}
+
+/// Listens where asked: on every address unless one is named, on the usual port unless one is
+/// named or it is taken.
+fn listen(bind: Option<IpAddr>, port: Option<u16>) -> Result<Vec<TcpListener>, StartError> {
+    let ips = bind.map_or(link::tcp::everywhere().to_vec(), |ip| vec![ip]);
+    let first = SocketAddr::new(ips[0], port.unwrap_or(USUAL_PORT));
+    let mut listener = link::tcp::listen(first);
+    if listener.is_err() && port.is_none() {
+        listener = link::tcp::listen(SocketAddr::new(ips[0], 0));
+    }
+    let mut listeners = match (listener, ips.get(1)) {
+        (Ok(listener), _) => vec![listener],
+        // A machine without IPv4.
+        (Err(source), Some(&v6)) => vec![
+            link::tcp::listen(SocketAddr::new(v6, first.port())).map_err(|_| {
+                StartError::Listen {
+                    addr: first,
+                    source,
+                }
+            })?,
+        ],
+        (Err(source), None) => {
+            return Err(StartError::Listen {
+                addr: first,
+                source,
+            });
+        }
+    };
+    let port = listeners[0].local_addr()?.port();
+    if let Some(&second) = ips
+        .get(1)
+        .filter(|_| listeners[0].local_addr().is_ok_and(|a| a.is_ipv4()))
+    {
+        // Without IPv6, IPv4 alone will do.
+        listeners.extend(link::tcp::listen(SocketAddr::new(second, port)).ok());
+    }
+    Ok(listeners)
+}
+
+async fn serve(driver: Rc<Driver>, mut inbox: tokio_mpsc::UnboundedReceiver<Command>) {
+    while let Some(command) = inbox.recv().await {
+        match command {
+            Command::Add(id, what, answer) => {
+                let (source, options) = *what;
+                let _ = answer.send(driver.add(id, source, options));
+            }
+            Command::Status(id, answer) => {
+                let _ = answer.send(driver.status(id));
+            }
+            Command::Stop(answer) => {
+                let _ = tokio::time::timeout(STOP, drivers::stop(&driver)).await;
+                let _ = answer.send(());
+                return;
+            }
+        }
+    }
+}
