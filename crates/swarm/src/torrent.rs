@@ -695,6 +695,10 @@ impl Torrent {
         if self.phase == Phase::Checking {
             self.phase = Phase::Running;
             self.say_if_finished(shared, now);
+            for conn in self.peers.keys().copied().collect::<Vec<_>>() {
+                self.recount(shared, now, conn);
+                self.ask_hashes(shared, now, conn);
+            }
         }
     }
 

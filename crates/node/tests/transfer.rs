@@ -1,0 +1,180 @@
+//! Two and more whole nodes on loopback: real sockets, real files.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use node::{Config, Event, Node, Options, Place, Source};
+use torrent::author::{self, Wanted};
+use torrent::layout::Kind;
+use torrent::magnet::Magnet;
+use torrent::metainfo::Metainfo;
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+struct Peer {
+    node: Node,
+    events: Receiver<Event>,
+    _state: tempfile::TempDir,
+}
+
+impl Peer {
+    fn start() -> Peer {
+        let state = tempfile::tempdir().unwrap();
+        let mut node = Node::start(Config {
+            state_dir: state.path().to_owned(),
+            bind: Some(LOOPBACK),
+            port: Some(0),
+            dht: false,
+            dht_bootstrap: Vec::new(),
+            local_discovery: false,
+            trackers: false,
+            limit_down: 0,
+            limit_up: 0,
+        })
+        .unwrap();
+        let events = node.events().unwrap();
+        Peer { node, events, _state: state }
+    }
+
+    fn addr(&self) -> SocketAddr {
+        self.node.listening()
+    }
+
+    fn seed(&self, metainfo: &Metainfo, data: &Path) {
+        let options = Options {
+            place: Place::At(data.to_owned()),
+            assume_complete: true,
+            read_only: true,
+            ..options(Vec::new())
+        };
+        self.node.add(Source::Metainfo(Box::new(metainfo.clone())), options).unwrap();
+    }
+
+    fn finished(&self, within: Duration) {
+        let end = Instant::now() + within;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.events.recv_timeout(left) {
+                Ok(Event::Finished(_)) => return,
+                Ok(Event::Failed(_, p) | Event::Paused(_, p)) => panic!("{p:?}"),
+                Ok(_) => {}
+                Err(_) => panic!("not finished in {within:?}: {:?}", self.node.status(node::TorrentId(1))),
+            }
+        }
+    }
+}
+
+fn options(peers: Vec<SocketAddr>) -> Options {
+    Options {
+        place: Place::Into(PathBuf::new()),
+        assume_complete: false,
+        read_only: false,
+        select: Vec::new(),
+        preallocate: false,
+        peers,
+    }
+}
+
+/// A folder with files of these lengths, and its torrent.
+fn content(dir: &Path, lens: &[usize], kind: Kind) -> (PathBuf, Metainfo) {
+    let root = dir.join("album");
+    std::fs::create_dir_all(root.join("sub")).unwrap();
+    for (i, len) in lens.iter().enumerate() {
+        let mut x = i as u32 + 1;
+        let bytes: Vec<u8> = (0..*len)
+            .map(|_| {
+                x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (x >> 24) as u8
+            })
+            .collect();
+        let name = if i % 2 == 0 { format!("{i}.bin") } else { format!("sub/{i}.bin") };
+        std::fs::write(root.join(name), bytes).unwrap();
+    }
+    let scan = store::scan::scan(&root).unwrap();
+    let wanted = Wanted { kind: Some(kind), piece_length: Some(64 << 10) };
+    let choice = author::choose(Some(&scan.name), &scan.sources, wanted).unwrap();
+    let options = store::hasher::Options { threads: 2, progress: &|_| {}, cancel: &AtomicBool::new(false) };
+    let path = |p: &author::Planned| p.source.map(|i| scan.paths[i].clone()).unwrap_or_default();
+    let paths: Vec<PathBuf> = choice.plan.files().iter().map(path).collect();
+    let hashed = store::hasher::hash(choice.plan.layout(), &paths, &options).unwrap();
+    let metainfo = choice.plan.finish(&hashed.hashes, &author::Options::default()).unwrap();
+    (root, metainfo)
+}
+
+fn assert_same(a: &Path, b: &Path) {
+    let status = std::process::Command::new("diff").arg("-r").args([a, b]).status().unwrap();
+    assert!(status.success(), "{} and {} differ", a.display(), b.display());
+}
+
+const LENS: &[usize] = &[3_000_000, 5, 70_000, 0, 1_048_576, 16_384, 999_999];
+
+#[test]
+fn a_leecher_gets_all_three_kinds_from_a_seed() {
+    for kind in [Kind::V1, Kind::Hybrid, Kind::V2] {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, metainfo) = content(dir.path(), LENS, kind);
+        let (seed, leech) = (Peer::start(), Peer::start());
+        seed.seed(&metainfo, &root);
+        let to = dir.path().join("to");
+        let opts = Options { place: Place::Into(to.clone()), ..options(vec![seed.addr()]) };
+        leech.node.add(Source::Metainfo(Box::new(metainfo)), opts).unwrap();
+        leech.finished(Duration::from_secs(20));
+        assert_same(&root, &to.join("album"));
+    }
+}
+
+#[test]
+fn a_magnet_link_is_enough() {
+    for kind in [Kind::V1, Kind::Hybrid, Kind::V2] {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, metainfo) = content(dir.path(), LENS, kind);
+        let (seed, leech) = (Peer::start(), Peer::start());
+        seed.seed(&metainfo, &root);
+        let to = dir.path().join("to");
+        let opts = Options { place: Place::Into(to.clone()), ..options(vec![seed.addr()]) };
+        let magnet = Magnet::of(&metainfo);
+        leech.node.add(Source::Magnet(Box::new(magnet)), opts).unwrap();
+        leech.finished(Duration::from_secs(20));
+        assert_same(&root, &to.join("album"));
+    }
+}
+
+#[test]
+fn five_share_what_one_gives() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, metainfo) = content(dir.path(), LENS, Kind::Hybrid);
+    let seed = Peer::start();
+    seed.seed(&metainfo, &root);
+    let peers: Vec<Peer> = (0..4).map(|_| Peer::start()).collect();
+    let addrs: Vec<SocketAddr> = peers.iter().map(Peer::addr).chain([seed.addr()]).collect();
+    for (i, peer) in peers.iter().enumerate() {
+        let to = dir.path().join(format!("to{i}"));
+        let others = addrs.iter().copied().filter(|a| *a != peer.addr()).collect();
+        let opts = Options { place: Place::Into(to), ..options(others) };
+        peer.node.add(Source::Metainfo(Box::new(metainfo.clone())), opts).unwrap();
+    }
+    for (i, peer) in peers.iter().enumerate() {
+        peer.finished(Duration::from_secs(30));
+        assert_same(&root, &dir.path().join(format!("to{i}/album")));
+    }
+}
+
+#[test]
+fn selected_files_alone_are_fetched() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, metainfo) = content(dir.path(), LENS, Kind::Hybrid);
+    let (seed, leech) = (Peer::start(), Peer::start());
+    seed.seed(&metainfo, &root);
+    let to = dir.path().join("to");
+    let select = vec!["sub/5.bin".to_owned(), "2.*".to_owned()];
+    let opts = Options { place: Place::Into(to.clone()), select, ..options(vec![seed.addr()]) };
+    leech.node.add(Source::Metainfo(Box::new(metainfo)), opts).unwrap();
+    leech.finished(Duration::from_secs(20));
+    for name in ["sub/5.bin", "2.bin"] {
+        assert_same(&root.join(name), &to.join("album").join(name));
+    }
+    assert!(!to.join("album/0.bin").exists());
+}
