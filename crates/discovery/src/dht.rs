@@ -1,0 +1,639 @@
+//! A node of the mainline DHT (BEP 5) in both address families (BEP 32), as an engine without IO.
+//!
+//! ```text
+//! loop:  dht.handle(now, fact);  while let Some(output) = dht.poll() { do it };  sleep until dht.deadline()
+//! ```
+//!
+//! The two families are two DHTs that share an id. Each has its own routing table and its own walks (`dht/node.rs`); they
+//! only tell each other of nodes while starting. This file answers other nodes' questions, starts searches, and
+//! joins what the families find.
+//!
+//! Ids are not bound to addresses yet (BEP 42); the `ip` field that makes it possible is sent. Stored values
+//! (BEP 44) will be two more queries beside `get_peers` and `announce_peer`; until then they are refused as unknown.
+
+mod limiter;
+mod lookup;
+mod node;
+mod peers;
+mod queries;
+mod table;
+mod tokens;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use torrent::krpc::{self, Body, KrpcError, Message, NodeId, NodeInfo, Query, Response, Want};
+
+use limiter::Limiter;
+use lookup::Goal;
+use node::{ENOUGH, Event, Node, Shared};
+use peers::Peers;
+use table::{K, Standing};
+use tokens::Tokens;
+
+/// How often whoever wants to be found should search and announce again. Others forget after half an hour.
+pub const REANNOUNCE: Duration = Duration::from_secs(15 * 60);
+
+/// Searches walking at a time; each has three questions on their way.
+const MAX_RUNNING: usize = 16;
+
+/// Searches waiting for their turn: enough for a program with thousands of torrents.
+const MAX_WAITING: usize = 16_384;
+
+/// Most peers in an answer, so that with nodes of both families it stays below [`krpc::MAX_SENT_LEN`].
+const MAX_VALUES_V4: usize = 40;
+const MAX_VALUES_V6: usize = 16;
+
+/// How often announces that have become old are swept out.
+const SWEEP: Duration = Duration::from_secs(5 * 60);
+
+/// Least time between two questions for the routers' addresses.
+const RESOLVE_GAP: Duration = Duration::from_secs(60);
+
+/// How a node is set up.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Our place; `None` chooses one at random. Keep it between runs, and save it with the nodes.
+    pub id: Option<NodeId>,
+    /// Take part in the IPv4 DHT.
+    pub v4: bool,
+    /// Take part in the IPv6 DHT.
+    pub v6: bool,
+    /// Public nodes to begin with when nobody else is known: host name and UDP port.
+    pub routers: Vec<(String, u16)>,
+    /// Ask, but do not answer (BEP 43): for computers that others can't reach, or that should stay quiet.
+    pub read_only: bool,
+    /// Client and version, sent in every message; two letters and two bytes by custom.
+    pub version: Option<[u8; 4]>,
+    /// Unknown to others: tokens are made of it.
+    pub secret: [u8; 20],
+}
+
+/// The caller's name for a search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SearchId(pub u64);
+
+/// How others are to find us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnnounceAs {
+    /// TCP port where we listen.
+    pub port: u16,
+    /// Let the other node take the UDP port our packet comes from instead.
+    pub implied: bool,
+}
+
+/// A fact.
+#[derive(Clone, Debug)]
+pub enum Input<'a> {
+    /// A UDP packet has come.
+    Packet {
+        /// From here.
+        from: SocketAddr,
+        /// With this in it.
+        bytes: &'a [u8],
+    },
+    /// There may be a node at this address: a peer's `port` message, a torrent's `nodes`, what a person said.
+    AddNode(SocketAddr),
+    /// Nodes of an earlier run ([`Dht::nodes`]).
+    Restore(&'a [NodeInfo]),
+    /// The answer to [`Output::Resolve`]; no addresses if the name has none.
+    Resolved(&'a [SocketAddr]),
+    /// Somebody wants to know who has this content, or wants to be found by others.
+    Search {
+        /// To tell searches apart; not in use by another one.
+        search: SearchId,
+        /// SHA-1 info-hash, or the first 20 bytes of the SHA-256 one.
+        info_hash: [u8; 20],
+        /// Tell the nodes found that we have this content, too.
+        announce: Option<AnnounceAs>,
+        /// Report the peers found.
+        want_peers: bool,
+    },
+    /// Nobody is interested in this search any more.
+    CancelSearch(SearchId),
+    /// Time has passed.
+    Timeout,
+}
+
+/// A decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send this UDP packet.
+    Send {
+        /// There.
+        to: SocketAddr,
+        /// At most [`krpc::MAX_SENT_LEN`] bytes.
+        bytes: Vec<u8>,
+    },
+    /// Ask the name service for this host and give its addresses with this port to [`Input::Resolved`].
+    Resolve {
+        /// Host name.
+        name: String,
+        /// UDP port.
+        port: u16,
+    },
+    /// A search has met peers not met before.
+    Peers {
+        /// The search.
+        search: SearchId,
+        /// Where they listen, as others say.
+        peers: Vec<SocketAddr>,
+    },
+    /// A search has come to its end.
+    SearchDone {
+        /// The search.
+        search: SearchId,
+        /// Nodes that have answered; none means that we are cut off from the DHT.
+        answered: usize,
+        /// Nodes that have taken our announce.
+        announced: usize,
+    },
+    /// A start, or another attempt at one, has come to its end.
+    Status(Status),
+}
+
+/// How well connected we are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Nodes in the IPv4 routing table that have shown a sign of life lately.
+    pub good_v4: usize,
+    /// Nodes in the IPv6 routing table that have shown a sign of life lately.
+    pub good_v6: usize,
+    /// Searches that walk or wait.
+    pub searches: usize,
+    /// Peers remembered for others.
+    pub stored_peers: usize,
+}
+
+#[derive(Debug)]
+struct Search {
+    info_hash: [u8; 20],
+    announce: Option<AnnounceAs>,
+    want_peers: bool,
+    /// Families still walking; none while waiting.
+    walking: usize,
+    answered: usize,
+    announced: usize,
+    /// Met already, since both families may meet the same.
+    peers: BTreeSet<SocketAddr>,
+}
+
+/// A node of the DHT.
+#[derive(Debug)]
+pub struct Dht {
+    shared: Shared,
+    v4: Option<Node>,
+    v6: Option<Node>,
+    routers: Vec<(String, u16)>,
+    /// Names asked for and not answered.
+    resolving: usize,
+    resolve_at: Instant,
+    searches: BTreeMap<SearchId, Search>,
+    waiting: VecDeque<SearchId>,
+    stored: Peers,
+    sweep_at: Instant,
+    tokens: Tokens,
+    limiter: Limiter,
+}
+
+impl Dht {
+    /// A node that knows nobody yet. Equal configurations, seeds and inputs give equal outputs.
+    pub fn new(config: Config, seed: u64, now: Instant) -> Dht {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let id = config
+            .id
+            .unwrap_or_else(|| NodeId(std::array::from_fn(|_| rng.u8(..))));
+        Dht {
+            v4: config.v4.then(|| Node::new(true, id, now)),
+            v6: config.v6.then(|| Node::new(false, id, now)),
+            shared: Shared {
+                id,
+                read_only: config.read_only,
+                version: config.version.map(|version| version.to_vec()),
+                both: config.v4 && config.v6,
+                rng,
+                outputs: VecDeque::new(),
+                events: VecDeque::new(),
+            },
+            routers: config.routers,
+            resolving: 0,
+            resolve_at: now,
+            searches: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            stored: Peers::default(),
+            sweep_at: now + SWEEP,
+            tokens: Tokens::new(config.secret, now),
+            limiter: Limiter::new(now),
+        }
+    }
+
+    /// Our place.
+    pub fn id(&self) -> NodeId {
+        self.shared.id
+    }
+
+    /// Nodes worth saving for the next run.
+    pub fn nodes(&self, now: Instant) -> Vec<NodeInfo> {
+        self.families()
+            .flat_map(|node| node.table.nodes(now))
+            .collect()
+    }
+
+    /// How well connected we are.
+    pub fn status(&self, now: Instant) -> Status {
+        let good = |node: &Option<Node>| node.as_ref().map_or(0, |node| node.table.counts(now).0);
+        Status {
+            good_v4: good(&self.v4),
+            good_v6: good(&self.v6),
+            searches: self.searches.len(),
+            stored_peers: self.stored.len(),
+        }
+    }
+
+    /// Takes in a fact.
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            Input::Packet { from, bytes } => self.packet(now, from, bytes),
+            Input::AddNode(addr) => {
+                if let (Some(node), shared) = self.family(addr.is_ipv4()) {
+                    node.add_contact(now, shared, addr);
+                }
+            }
+            Input::Restore(nodes) => self
+                .families_mut()
+                .for_each(|node| node.add_saved(now, nodes.iter().copied())),
+            Input::Resolved(addrs) => {
+                self.resolving = self.resolving.saturating_sub(1);
+                for v4 in [true, false] {
+                    let addrs: Vec<_> = addrs
+                        .iter()
+                        .copied()
+                        .filter(|addr| addr.is_ipv4() == v4)
+                        .collect();
+                    if let (Some(node), shared) = self.family(v4) {
+                        node.add_routers(now, shared, &addrs);
+                    }
+                }
+            }
+            Input::Search {
+                search,
+                info_hash,
+                announce,
+                want_peers,
+            } => {
+                self.search(search, info_hash, announce, want_peers);
+            }
+            Input::CancelSearch(search) => {
+                self.searches.remove(&search);
+                self.waiting.retain(|waiting| *waiting != search);
+                self.families_mut().for_each(|node| node.cancel(search));
+            }
+            Input::Timeout => {}
+        }
+        self.advance(now);
+    }
+
+    /// The next decision.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.shared.outputs.pop_front()
+    }
+
+    /// When to call [`handle`](Dht::handle) with [`Input::Timeout`] at the latest.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.families()
+            .filter_map(Node::deadline)
+            .chain([self.sweep_at])
+            .min()
+    }
+
+    fn families(&self) -> impl Iterator<Item = &Node> {
+        self.v4.iter().chain(&self.v6)
+    }
+
+    fn families_mut(&mut self) -> impl Iterator<Item = &mut Node> {
+        self.v4.iter_mut().chain(&mut self.v6)
+    }
+
+    fn family(&mut self, v4: bool) -> (Option<&mut Node>, &mut Shared) {
+        let node = if v4 {
+            self.v4.as_mut()
+        } else {
+            self.v6.as_mut()
+        };
+        (node, &mut self.shared)
+    }
+
+    /// Does what time and the facts so far call for, until nothing more follows from it.
+    fn advance(&mut self, now: Instant) {
+        if now >= self.sweep_at {
+            self.stored.expire(now);
+            self.sweep_at = now + SWEEP;
+        }
+        loop {
+            for node in self.v4.iter_mut().chain(&mut self.v6) {
+                node.advance(now, &mut self.shared);
+            }
+            let mut is_settled = self.shared.events.is_empty();
+            while let Some(event) = self.shared.events.pop_front() {
+                self.event(now, event);
+            }
+            is_settled &= !self.start_searches(now);
+            if is_settled {
+                return;
+            }
+        }
+    }
+
+    fn event(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Found { search, peers } => {
+                let Some(state) = self
+                    .searches
+                    .get_mut(&search)
+                    .filter(|state| state.want_peers)
+                else {
+                    return;
+                };
+                let peers: Vec<_> = peers
+                    .into_iter()
+                    .filter(|peer| state.peers.insert(*peer))
+                    .collect();
+                if !peers.is_empty() {
+                    self.shared
+                        .outputs
+                        .push_back(Output::Peers { search, peers });
+                }
+            }
+            Event::Finished {
+                search,
+                answered,
+                announced,
+            } => {
+                let Some(state) = self.searches.get_mut(&search) else {
+                    return;
+                };
+                state.walking -= 1;
+                state.answered += answered;
+                state.announced += announced;
+                if state.walking == 0 {
+                    self.done(search);
+                }
+            }
+            Event::Bootstrapped { good } => {
+                if good < ENOUGH {
+                    self.resolve(now);
+                }
+                let status = self.status(now);
+                self.shared.outputs.push_back(Output::Status(status));
+            }
+            Event::Foreign(nodes) => {
+                let v4 = nodes.first().is_some_and(|node| node.addr.is_ipv4());
+                if let (Some(node), _) = self.family(v4) {
+                    // Only a family that is still looking for its first nodes needs help from the other.
+                    if node.table.counts(now).0 < ENOUGH {
+                        node.add_saved(now, nodes);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks for the routers' addresses, now and then.
+    fn resolve(&mut self, now: Instant) {
+        if self.resolving == 0 && now >= self.resolve_at {
+            self.resolve_at = now + RESOLVE_GAP;
+            self.resolving = self.routers.len();
+            let names = self.routers.iter().cloned();
+            self.shared
+                .outputs
+                .extend(names.map(|(name, port)| Output::Resolve { name, port }));
+        }
+    }
+
+    fn search(
+        &mut self,
+        search: SearchId,
+        info_hash: [u8; 20],
+        announce: Option<AnnounceAs>,
+        want_peers: bool,
+    ) {
+        let state = Search {
+            info_hash,
+            announce,
+            want_peers,
+            walking: 0,
+            answered: 0,
+            announced: 0,
+            peers: BTreeSet::new(),
+        };
+        if self.waiting.len() >= MAX_WAITING || self.searches.contains_key(&search) {
+            self.shared.outputs.push_back(Output::SearchDone {
+                search,
+                answered: 0,
+                announced: 0,
+            });
+            return;
+        }
+        self.searches.insert(search, state);
+        self.waiting.push_back(search);
+    }
+
+    /// Starts searches that wait, as far as there is room for them and somebody to ask.
+    fn start_searches(&mut self, now: Instant) -> bool {
+        let is_settling = self.resolving > 0 || self.families().any(Node::is_settling);
+        let is_alone = self.families().all(|node| node.table.is_empty());
+        let mut started = false;
+        while self.searches.len() - self.waiting.len() < MAX_RUNNING && !(is_alone && is_settling) {
+            let Some(search) = self.waiting.pop_front() else {
+                break;
+            };
+            let state = self
+                .searches
+                .get_mut(&search)
+                .expect("whoever waits is known");
+            let (info_hash, announce) = (state.info_hash, state.announce);
+            for node in self
+                .v4
+                .iter_mut()
+                .chain(&mut self.v6)
+                .filter(|node| !node.table.is_empty())
+            {
+                node.search(
+                    now,
+                    info_hash,
+                    Goal::Search {
+                        search,
+                        info_hash,
+                        announce,
+                    },
+                );
+                state.walking += 1;
+                started = true;
+            }
+            if state.walking == 0 {
+                self.done(search);
+            }
+        }
+        started
+    }
+
+    fn done(&mut self, search: SearchId) {
+        if let Some(state) = self.searches.remove(&search) {
+            let Search {
+                answered,
+                announced,
+                ..
+            } = state;
+            self.shared.outputs.push_back(Output::SearchDone {
+                search,
+                answered,
+                announced,
+            });
+        }
+    }
+
+    fn packet(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) {
+        if from.port() == 0 || self.family(from.is_ipv4()).0.is_none() {
+            return;
+        }
+        match Message::parse(bytes) {
+            Ok(Message {
+                transaction,
+                body,
+                read_only,
+                ..
+            }) => match body {
+                Body::Query(query) => self.query(now, from, &transaction, query, read_only),
+                Body::Response(response) => {
+                    if let (Some(node), shared) = self.family(from.is_ipv4()) {
+                        node.responded(now, shared, from, &transaction, response);
+                    }
+                }
+                Body::Error { .. } => {
+                    if let (Some(node), shared) = self.family(from.is_ipv4()) {
+                        node.refused(shared, from, &transaction);
+                    }
+                }
+            },
+            Err(KrpcError::Query {
+                transaction,
+                argument,
+            }) => {
+                if !self.shared.read_only && self.limiter.allows(now, from) {
+                    let body = refusal(
+                        krpc::code::PROTOCOL,
+                        &format!("missing or malformed: {argument}"),
+                    );
+                    self.shared.send(from, &transaction, body, Some(from));
+                }
+            }
+            Err(KrpcError::Bencode(_) | KrpcError::Missing(_)) => {}
+        }
+    }
+
+    /// Answers another node's question.
+    fn query(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        transaction: &[u8],
+        query: Query,
+        is_read_only: bool,
+    ) {
+        let asking = query.id();
+        if self.shared.read_only
+            || asking == Some(self.shared.id)
+            || !self.limiter.allows(now, from)
+        {
+            return;
+        }
+        let mut response = Response::new(self.shared.id);
+        let body = match query {
+            Query::Ping { .. } => Body::Response(response),
+            Query::FindNode { id, target, want } => {
+                self.add_nodes(now, &mut response, id, &target, want, from);
+                Body::Response(response)
+            }
+            Query::GetPeers {
+                id,
+                info_hash,
+                want,
+            } => {
+                self.add_nodes(now, &mut response, id, &NodeId(info_hash), want, from);
+                let v4 = from.is_ipv4();
+                let count = if v4 { MAX_VALUES_V4 } else { MAX_VALUES_V6 };
+                response.values =
+                    self.stored
+                        .sample(now, &info_hash, v4, count, &mut self.shared.rng);
+                response.token = Some(self.tokens.token(now, from.ip()));
+                Body::Response(response)
+            }
+            Query::AnnouncePeer {
+                info_hash,
+                port,
+                implied_port,
+                token,
+                ..
+            } => {
+                let peer =
+                    SocketAddr::new(from.ip(), if implied_port { from.port() } else { port });
+                if !self.tokens.accepts(now, from.ip(), &token) {
+                    refusal(krpc::code::PROTOCOL, "bad token")
+                } else if self.stored.announce(now, info_hash, peer) {
+                    Body::Response(response)
+                } else {
+                    refusal(krpc::code::SERVER, "no room")
+                }
+            }
+            Query::Unknown { .. } => refusal(krpc::code::METHOD_UNKNOWN, "method unknown"),
+        };
+        self.shared.send(from, transaction, body, Some(from));
+        if let (Some(id), false) = (asking, is_read_only)
+            && let (Some(node), shared) = self.family(from.is_ipv4())
+        {
+            node.heard(now, shared, NodeInfo { id, addr: from });
+        }
+    }
+
+    /// Adds the nodes nearest to `target` in the families that are wanted (BEP 32).
+    fn add_nodes(
+        &self,
+        now: Instant,
+        response: &mut Response,
+        asking: NodeId,
+        target: &NodeId,
+        want: Option<Want>,
+        from: SocketAddr,
+    ) {
+        let want = want.unwrap_or(Want {
+            n4: from.is_ipv4(),
+            n6: from.is_ipv6(),
+        });
+        let nearest = |node: &Option<Node>| {
+            let table = &node.as_ref()?.table;
+            let mut nodes =
+                table.closest(now, target, K + 1, |standing| standing == Standing::Good);
+            if nodes.is_empty() {
+                nodes = table.closest(now, target, K + 1, |standing| {
+                    standing == Standing::Questionable
+                });
+            }
+            nodes.retain(|node| node.id != asking);
+            nodes.truncate(K);
+            Some(nodes)
+        };
+        response.nodes = want.n4.then(|| nearest(&self.v4)).flatten();
+        response.nodes6 = want.n6.then(|| nearest(&self.v6)).flatten();
+    }
+}
+
+fn refusal(code: u16, message: &str) -> Body {
+    Body::Error {
+        code,
+        message: message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
