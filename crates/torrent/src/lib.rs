@@ -12,6 +12,7 @@ pub mod ids;
 pub mod krpc;
 pub mod layout;
 pub mod lsd;
+pub mod magnet;
 pub mod merkle;
 pub mod metainfo;
 pub mod names;

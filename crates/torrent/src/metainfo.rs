@@ -47,6 +47,9 @@ pub enum MetainfoError {
     /// Made for a later protocol.
     #[error("the torrent needs version {0} of the protocol, which is newer than this program")]
     NewerVersion(i64),
+    /// v2 is strict about bencode (BEP 52 gives no other choice but to trust an odd order of files).
+    #[error("the torrent is malformed: {} at byte {}", .0.kind, .0.at)]
+    NotCanonical(Oddity),
     /// A file tree without `meta version`.
     #[error("the torrent has a version 2 file tree but does not say that it is version 2")]
     MissingVersion,
@@ -98,7 +101,7 @@ pub enum MetainfoError {
     /// Files and pieces do not form a layout.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// `pieces` is no string.
+    /// `pieces` is no string of whole hashes.
     #[error("the hashes of the pieces are malformed")]
     BadPieces,
     /// More or fewer hashes than pieces.
@@ -124,7 +127,7 @@ pub enum MetainfoError {
 pub enum Notice {
     /// Bencode that is not canonical.
     Sloppy(Oddity),
-    /// A symlink that points out of the torrent's folder; nothing is put in its place.
+    /// A symlink that points out of the torrent's folder; an empty file takes its place.
     LinkDropped {
         /// Where the link would have been.
         path: String,
@@ -148,7 +151,7 @@ impl std::fmt::Display for Notice {
             ),
             Notice::LinkDropped { path } => write!(
                 f,
-                "{path} is a link that leaves the folder; it is left empty"
+                "{path} is a link that leaves the folder; an empty file takes its place"
             ),
             Notice::Renamed { from, to } => write!(
                 f,

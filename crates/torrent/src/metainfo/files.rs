@@ -3,7 +3,7 @@
 //! Paths end up in one arena and everything optional in side tables, so that a file costs about 25
 //! bytes beyond its path.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{MAX_NOTICES, MetainfoError, Notice};
 use crate::bencode::{Dict, Entries, Value};
@@ -108,38 +108,84 @@ impl Files {
         &self.arena[start as usize..self.ends[index] as usize]
     }
 
+    /// What only shows once all files are known: paths that collide, and links that mean something
+    /// else than they say.
+    fn complete(mut self) -> Result<Files, MetainfoError> {
+        self.tell_apart()?;
+        self.aim_links();
+        Ok(self)
+    }
+
+    /// The indices of real files.
+    fn real(&self) -> impl Iterator<Item = usize> + Clone + '_ {
+        (0..self.lens.len()).filter(|&i| !self.lens[i].pad)
+    }
+
     /// Gives a path of its own to every file that shares one with another on some system.
     fn tell_apart(&mut self) -> Result<(), MetainfoError> {
-        let real: Vec<u32> = (0..self.lens.len() as u32)
-            .filter(|&i| !self.lens[i as usize].pad)
-            .collect();
-        let renamed = names::tell_apart(real.iter().map(|&i| self.path(i as usize)));
+        let renamed = names::tell_apart(self.real().map(|i| self.path(i)));
         if renamed.is_empty() {
             return Ok(());
         }
-        let renamed: BTreeMap<u32, String> = renamed
-            .into_iter()
-            .map(|(i, path)| (real[i], path))
-            .collect();
+        let mut shared: HashMap<&str, usize> = HashMap::new();
+        self.real()
+            .for_each(|i| *shared.entry(self.path(i)).or_default() += 1);
         let mut arena = String::with_capacity(self.arena.len() + 8 * renamed.len());
         let mut ends = Vec::with_capacity(self.ends.len());
+        let mut notices = Vec::new();
+        let mut listed = Vec::new();
+        let mut at = 0;
         for index in 0..self.lens.len() {
-            match renamed.get(&(index as u32)) {
-                Some(path) => {
-                    let before = self.path(index).to_owned();
-                    self.note(Notice::Renamed {
-                        from: before.clone(),
-                        to: path.clone(),
-                    });
-                    self.listed.entry(index as u32).or_insert(before.into());
-                    arena.push_str(path);
-                }
-                None => arena.push_str(self.path(index)),
-            }
+            let from = self.path(index);
+            let to = renamed.get(&at).filter(|_| !self.lens[index].pad);
+            at += usize::from(!self.lens[index].pad);
+            arena.push_str(to.map_or(from, String::as_str));
             ends.push(u32::try_from(arena.len()).map_err(|_| MetainfoError::PathTooLong(index))?);
+            let Some(to) = to else { continue };
+            if notices.len() < MAX_NOTICES {
+                notices.push(Notice::Renamed {
+                    from: from.to_owned(),
+                    to: to.clone(),
+                });
+            }
+            // Two files that are called exactly the same can't be found on any disk.
+            if shared[from] == 1 {
+                listed.push((index as u32, Box::from(from)));
+            }
         }
+        for (index, path) in listed {
+            self.listed.entry(index).or_insert(path);
+        }
+        notices.into_iter().for_each(|notice| self.note(notice));
         (self.arena, self.ends) = (arena, ends);
         Ok(())
+    }
+
+    /// Links of older torrents are relative to where they lie, not to the torrent's folder as BEP 47
+    /// has it. Where only that leads to a file or folder of the torrent, it is what was meant.
+    fn aim_links(&mut self) {
+        if self.symlinks.is_empty() {
+            return;
+        }
+        let mut places: HashSet<&str> = HashSet::new();
+        for path in self.real().map(|i| self.path(i)) {
+            places.insert(path);
+            let mut folder = path;
+            while let Some((above, _)) = folder.rsplit_once('/') {
+                if !places.insert(above) {
+                    break;
+                }
+                folder = above;
+            }
+        }
+        let aimed = self.symlinks.iter().filter_map(|(&index, target)| {
+            let (folder, _) = self.path(index as usize).rsplit_once('/')?;
+            let other = format!("{folder}/{target}");
+            let meant = !places.contains(target.as_str()) && places.contains(other.as_str());
+            meant.then_some((index, other))
+        });
+        let aimed: Vec<_> = aimed.collect();
+        self.symlinks.extend(aimed);
     }
 }
 
@@ -251,8 +297,7 @@ pub(super) fn v1_list(list: &Value<'_>) -> Result<Files, MetainfoError> {
         let (parts, properties) = v1_entry(&entry, index)?;
         files.push(&parts, &properties)?;
     }
-    files.tell_apart()?;
-    Ok(files)
+    files.complete()
 }
 
 /// The leaves of `file tree` (BEP 52), and whether it is a single file.
@@ -267,8 +312,7 @@ pub(super) fn v2_tree(tree: &Value<'_>) -> Result<(Files, bool), MetainfoError> 
         index += 1;
     }
     let single = index == 1 && walk.deepest == 1;
-    files.tell_apart()?;
-    Ok((files, single))
+    Ok((files.complete()?, single))
 }
 
 /// Both lists of a hybrid, which must name the same files in the same order.
@@ -318,8 +362,7 @@ pub(super) fn hybrid(
     if walk.next()?.is_some() {
         return Err(MetainfoError::HalvesDisagree(files.lens.len()));
     }
-    files.tell_apart()?;
-    Ok(files)
+    files.complete()
 }
 
 fn v2_properties<'a>(entry: &Value<'a>, index: usize) -> Result<Properties<'a>, MetainfoError> {

@@ -107,6 +107,9 @@ impl Info {
         }
         let keys = Keys::of(&info)?;
         let kind = kind(&keys)?;
+        if let Some(oddity) = oddities.first().filter(|_| kind.has_v2()) {
+            return Err(MetainfoError::NotCanonical(*oddity));
+        }
 
         let piece_length = keys.get("piece length").and_then(|length| length.as_uint());
         let piece_length =
@@ -148,6 +151,9 @@ impl Info {
             None => 0..0,
             Some(pieces) => {
                 let len = pieces.as_bytes().ok_or(MetainfoError::BadPieces)?.len();
+                if !len.is_multiple_of(20) {
+                    return Err(MetainfoError::BadPieces);
+                }
                 if len as u64 != u64::from(layout.pieces()) * 20 {
                     return Err(MetainfoError::PieceCount {
                         hashes: len as u64 / 20,
@@ -301,7 +307,8 @@ impl<'a> FileRef<'a> {
 
     /// The path exactly as the torrent has it, where that differs from [`path`](Self::path) and does
     /// stay inside the folder: some system could have it so, and data that is already on a disk may
-    /// be found there.
+    /// be found there. Go by these for all files of a torrent or for none: one file's listed path
+    /// can be another's safe one.
     pub fn listed_path(&self) -> Option<&'a str> {
         self.info
             .listed
