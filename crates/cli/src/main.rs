@@ -1,2 +1,129 @@
-//! The starling command.
-fn main() {}
+//! The `starling` command: one file per verb, in [`command`].
+//!
+//! Here a command line becomes a verb, and its end an exit code. What people and programs read passes through
+//! [`console`]; what they paste, through [`source`].
+
+mod authoring;
+mod command;
+mod console;
+mod exit;
+mod interrupt;
+mod source;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::builder::FalseyValueParser;
+use clap::{CommandFactory, FromArgMatches, Parser};
+
+use command::Command;
+use console::Console;
+use exit::{Exit, Failure};
+use interrupt::Interrupt;
+
+/// Give a file or folder to the world, and fetch one from it, with every BitTorrent client as a partner.
+#[derive(Parser)]
+#[command(
+    name = "starling",
+    version,
+    after_help = exit::TABLE,
+    after_long_help = long_help(),
+    max_term_width = 100
+)]
+struct Starling {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    output: OutputFlags,
+}
+
+/// The end of `--help`.
+fn long_help() -> String {
+    format!(
+        "\
+Examples:
+  starling seed ./album                        share a folder with everybody
+  starling get 'magnet:?xt=urn:btih:…'         fetch it somewhere else
+  starling create ./album -o album.torrent     only make the torrent file
+  starling verify album.torrent ./album        is this copy right?
+
+Every flag --some-flag can also be given as the environment variable STARLING_SOME_FLAG.
+
+{}",
+        exit::TABLE
+    )
+}
+
+/// How much is said, and to whom.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Output")]
+struct OutputFlags {
+    /// Write one JSON event a line to stdout, for programs.
+    #[arg(long, global = true, env = "STARLING_JSON", value_parser = FalseyValueParser::new())]
+    json: bool,
+    /// Say nothing but the result and errors.
+    #[arg(long, short, global = true, env = "STARLING_QUIET", value_parser = FalseyValueParser::new())]
+    quiet: bool,
+    /// Log what happens inside to stderr; twice for more. RUST_LOG chooses in detail.
+    #[arg(long, short, global = true, env = "STARLING_VERBOSE", action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+/// What every verb is given.
+struct Context {
+    console: Console,
+    interrupt: Interrupt,
+}
+
+/// The whole tree of verbs and flags. Values of variables are not shown in help: a tracker's URL may hold a key.
+fn tree() -> clap::Command {
+    let hide = |flag: clap::Arg| flag.hide_env_values(true);
+    Starling::command()
+        .mut_args(hide)
+        .mut_subcommands(|verb| verb.mut_args(hide))
+}
+
+/// Ends the process if there is nothing to do but to print.
+fn parse() -> Starling {
+    let matches = tree().get_matches();
+    Starling::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+fn main() -> ExitCode {
+    let Starling { command, output } = parse();
+    log(output.verbose);
+    let console = Console::new(output.json, output.quiet);
+    let ended = match Interrupt::listen() {
+        Ok(interrupt) => {
+            let context = Context { console, interrupt };
+            let ended = command.run(&context);
+            if let Err(failure) = &ended {
+                context.console.failure(failure);
+            }
+            ended
+        }
+        Err(error) => {
+            let failure =
+                Failure::new(Exit::Other, format!("The system gives no thread: {error}."));
+            console.failure(&failure);
+            Err(failure)
+        }
+    };
+    ExitCode::from(ended.map_or_else(|failure| failure.exit, |()| Exit::Ok) as u8)
+}
+
+/// Logs go to stderr, and only when asked for.
+fn log(verbose: u8) {
+    use tracing_subscriber::EnvFilter;
+    let filter = match (verbose, EnvFilter::try_from_default_env()) {
+        (0, Ok(filter)) => filter,
+        (0, Err(_)) => return,
+        (1, _) => EnvFilter::new("info"),
+        (2, _) => EnvFilter::new("debug"),
+        (_, _) => EnvFilter::new("trace"),
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+}

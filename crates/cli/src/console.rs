@@ -1,0 +1,204 @@
+//! What a person, a pipe or a program sees.
+//!
+//! Results go to stdout, one a line, the last line last; everything else a person may read goes to stderr.
+//! With `--json` stdout carries one event a line and nothing else. A pipe that closes is no error.
+
+use std::ffi::OsStr;
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::Value;
+
+use crate::exit::Failure;
+
+/// How often bars are drawn, at most: enough to look alive, and nothing beside the transfer.
+const REDRAWS_PER_SECOND: u8 = 8;
+
+/// Where words, bars and events go.
+pub struct Console {
+    json: bool,
+    quiet: bool,
+    colour: bool,
+    bars: MultiProgress,
+}
+
+impl Console {
+    /// As the flags say, and as stderr allows: bars and colour only on a terminal.
+    pub fn new(json: bool, quiet: bool) -> Console {
+        let live = io::stderr().is_terminal() && !json && !quiet;
+        let target = if live {
+            ProgressDrawTarget::stderr_with_hz(REDRAWS_PER_SECOND)
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Console {
+            json,
+            quiet,
+            colour: live && !no_colour,
+            bars: MultiProgress::with_draw_target(target),
+        }
+    }
+
+    /// Whether bars are seen by anybody.
+    pub fn is_live(&self) -> bool {
+        !self.bars.is_hidden()
+    }
+
+    /// Whether events are wanted.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Whether somebody can be asked.
+    pub fn can_ask(&self) -> bool {
+        !self.json && io::stdin().is_terminal() && io::stderr().is_terminal()
+    }
+
+    /// A line for a person.
+    pub fn note(&self, text: &str) {
+        if !self.quiet && !self.json {
+            self.err(text);
+        }
+    }
+
+    /// A line that a person should not miss.
+    pub fn warn(&self, text: &str) {
+        if !self.quiet && !self.json {
+            self.err(&format!("{}{}", self.paint("33", "warning: "), clean(text)));
+        }
+    }
+
+    /// Why the command failed: a sentence for a person, and an event.
+    pub fn failure(&self, failure: &Failure) {
+        self.event(&serde_json::json!({
+            "event": "error",
+            "code": failure.exit.name(),
+            "message": failure.message,
+        }));
+        self.err(&format!(
+            "{}{}",
+            self.paint("31", "error: "),
+            clean(&failure.message)
+        ));
+    }
+
+    /// What was asked for: a line on stdout.
+    pub fn result(&self, text: impl AsRef<OsStr>) {
+        if !self.json {
+            self.out(text.as_ref().as_encoded_bytes());
+        }
+    }
+
+    /// A text for stdout as it is: a script, a page.
+    pub fn print(&self, text: &[u8]) {
+        let mut stdout = io::stdout().lock();
+        let _ = stdout.write_all(text).and_then(|()| stdout.flush());
+    }
+
+    /// One event, if events are wanted.
+    pub fn event(&self, event: &Value) {
+        if self.json {
+            self.out(event.to_string().as_bytes());
+        }
+    }
+
+    /// Asks a question; without an answer, `default`.
+    pub fn confirm(&self, question: &str, default: bool) -> bool {
+        let choices = if default { "[Y/n]" } else { "[y/N]" };
+        let mut stderr = io::stderr().lock();
+        let _ = write!(stderr, "{} {choices} ", clean(question));
+        let _ = stderr.flush();
+        let mut answer = String::new();
+        if io::stdin().lock().read_line(&mut answer).is_err() {
+            return false;
+        }
+        match answer.trim().to_lowercase().as_str() {
+            "" => default && answer.ends_with('\n'),
+            answer => matches!(answer, "y" | "yes"),
+        }
+    }
+
+    /// A bar below the text, of `total` bytes. It is only seen on a terminal.
+    pub fn bar(&self, total: u64) -> ProgressBar {
+        let bar = self.bars.add(ProgressBar::new(total));
+        let bar_or_plain = if self.colour {
+            "{prefix} {wide_bar:.green/dim} {msg}"
+        } else {
+            "{prefix} {wide_bar} {msg}"
+        };
+        let style =
+            ProgressStyle::with_template(bar_or_plain).expect("the template is well-formed");
+        bar.set_style(style.progress_chars("━╸─"));
+        bar
+    }
+
+    /// A line below the text that turns while something is waited for.
+    pub fn spinner(&self) -> ProgressBar {
+        let spinner = self.bars.add(ProgressBar::new_spinner());
+        let style = ProgressStyle::with_template("{spinner} {prefix} {wide_msg}")
+            .expect("the template is well-formed");
+        spinner.set_style(style);
+        if self.is_live() {
+            spinner.enable_steady_tick(Duration::from_millis(125));
+        }
+        spinner
+    }
+
+    fn paint(&self, code: &str, text: &str) -> String {
+        if self.colour {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    fn err(&self, text: &str) {
+        self.bars.suspend(|| {
+            let _ = writeln!(io::stderr().lock(), "{text}");
+        });
+    }
+
+    fn out(&self, line: &[u8]) {
+        self.bars.suspend(|| {
+            let mut stdout = io::stdout().lock();
+            let _ = stdout
+                .write_all(line)
+                .and_then(|()| stdout.write_all(b"\n"))
+                .and_then(|()| stdout.flush());
+        });
+    }
+}
+
+/// `text` without what would steer a terminal: comments, tracker messages and file names are written by strangers.
+pub fn clean(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            if c.is_control() && c != '\n' || is_direction(c) {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .collect()
+}
+
+/// Marks that make text read in another order than it is written.
+fn is_direction(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_cannot_steer_the_terminal() {
+        assert_eq!(
+            clean("a\x1b[2Jb\rc\u{202e}d"),
+            "a\u{fffd}[2Jb\u{fffd}c\u{fffd}d"
+        );
+        assert_eq!(clean("Ärger, 日本語\nnext"), "Ärger, 日本語\nnext");
+    }
+}
