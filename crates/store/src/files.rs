@@ -17,6 +17,9 @@ use crate::{
 /// of 1024, the rest is for sockets.
 pub const DEFAULT_OPEN_FILES: usize = 128;
 
+/// Bytes compared at a time.
+const COMPARE: usize = 64 * 1024;
+
 struct Entry<F> {
     file: F,
     writable: bool,
@@ -112,6 +115,8 @@ impl<D: Disk> Files<D> {
         let known = facts.name(file);
         let names: &[Name] = match known {
             Name::Unknown if home.placement.read_only => &[Name::Whole],
+            // Where both are there, the part is surely ours.
+            Name::Unknown if home.begins_as_part(&facts, file) => &[Name::Part, Name::Whole],
             Name::Unknown => &[Name::Whole, Name::Part],
             Name::Part => &[Name::Part],
             Name::Whole => &[Name::Whole],
@@ -183,8 +188,9 @@ impl<D: Disk> Files<D> {
         Ok(opened)
     }
 
-    /// Before the first write to `<name>.part`: a file that lies under the final name becomes the part if it
-    /// holds pieces of ours; anything else there belongs to somebody, and stays as it is.
+    /// Before the first write to `<name>.part`: a file that lies under the final name becomes the part if it holds
+    /// pieces of ours. Otherwise it stays as it is. One of the right length may yet turn out to be ours, in the
+    /// end; one of another length is somebody else's.
     fn claim(&self, home: &Home, facts: &Facts, file: usize) -> Result<(), StoreError> {
         let (whole, part) = (home.whole_path(file), home.part_path(file));
         let found = match self.disk.open(&whole, Open::Read) {
@@ -198,20 +204,36 @@ impl<D: Disk> Files<D> {
             .map_err(|error| self.error(error, "look at", &whole, 0))?
             .print
             .len;
+        let right_len = home.layout().file(file).len;
         let ours = home
             .layout()
             .file_pieces(file)
             .any(|piece| facts.verified.has(piece as usize));
-        if len > 0 && (!ours || len > home.layout().file(file).len) || self.disk.exists(&part) {
-            return Err(StoreError::Occupied { path: whole });
+        if (len == 0 || ours && len <= right_len) && !self.disk.exists(&part) {
+            return self
+                .disk
+                .rename(&whole, &part, false)
+                .map_err(|error| self.error(error, "rename", &whole, 0));
         }
-        self.disk
-            .rename(&whole, &part, false)
-            .map_err(|error| self.error(error, "rename", &whole, 0))
+        if len == right_len {
+            Ok(())
+        } else {
+            Err(StoreError::Occupied { path: whole })
+        }
     }
 
-    /// Gives a whole file its final name. The descriptors stay good.
+    /// Gives a whole file its final name. The descriptors stay good. A file that has the name already is replaced
+    /// only if its bytes are the same.
     pub fn finish(&self, home: &Home, file: usize) -> Result<(), StoreError> {
+        match self.rename_whole(home, file, false) {
+            Err(StoreError::Occupied { .. }) if self.is_same(home, file) => {
+                self.rename_whole(home, file, true)
+            }
+            other => other,
+        }
+    }
+
+    fn rename_whole(&self, home: &Home, file: usize, replace: bool) -> Result<(), StoreError> {
         let _held = self.cache();
         let mut facts = home.facts();
         let (part, whole) = (home.part_path(file), home.whole_path(file));
@@ -220,7 +242,7 @@ impl<D: Disk> Files<D> {
             name => name == Name::Part,
         };
         if named_part {
-            match self.disk.rename(&part, &whole, false) {
+            match self.disk.rename(&part, &whole, replace) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     return Err(StoreError::Occupied { path: whole });
                 }
@@ -229,6 +251,27 @@ impl<D: Disk> Files<D> {
         }
         facts.set_name(file, Name::Whole);
         Ok(())
+    }
+
+    /// Do the part file and the file under the final name hold the same bytes?
+    fn is_same(&self, home: &Home, file: usize) -> bool {
+        let same = || -> io::Result<bool> {
+            let part = self.disk.open(&home.part_path(file), Open::Read)?;
+            let whole = self.disk.open(&home.whole_path(file), Open::Read)?;
+            let len = self.disk.stat(&part)?.print.len;
+            if self.disk.stat(&whole)?.print.len != len {
+                return Ok(false);
+            }
+            let (mut a, mut b) = (vec![0; COMPARE], vec![0; COMPARE]);
+            for offset in (0..len).step_by(COMPARE) {
+                let got = self.disk.read(&part, &mut a, offset)?;
+                if self.disk.read(&whole, &mut b, offset)? != got || a[..got] != b[..got] {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        };
+        same().unwrap_or(false)
     }
 
     /// Closes the files of one torrent.

@@ -47,8 +47,8 @@ pub struct Placement {
     /// The content itself: the folder of a torrent with several files, the file of one with a single
     /// file. [`Placement::under`] makes it from a download folder.
     pub root: PathBuf,
-    /// Files are called `<name>.part` until whole. A file with a final name that holds none of this
-    /// torrent's verified pieces is then never written to. Without it (streaming) files have their final name at
+    /// Files are called `<name>.part` until whole. A file under a final name that holds none of this
+    /// torrent's verified pieces is then never written to, nor replaced by anything but the same bytes. Without it (streaming) files have their final name at
     /// once, and an existing file of that name is written over.
     pub part_names: bool,
     /// How files get their room.
@@ -127,6 +127,8 @@ pub(crate) struct Facts {
     pub whole: Vec<u32>,
     /// Verified since the last record.
     pub unrecorded: bool,
+    /// The record on disk (may) say that nothing is to be written any more.
+    pub closed: bool,
     /// Empty files and links still have to be made.
     pub empties: bool,
 }
@@ -196,6 +198,7 @@ impl Home {
             dirty: BTreeSet::new(),
             whole: Vec::new(),
             unrecorded: false,
+            closed: true,
             empties: !placement.read_only,
             verified,
         };

@@ -25,6 +25,7 @@ mod slot;
 mod store;
 mod strand;
 mod sweep;
+pub mod twin;
 
 pub use bits::Bits;
 pub use digest::PieceHash;

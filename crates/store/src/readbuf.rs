@@ -74,6 +74,15 @@ pub struct ReadBuf {
 }
 
 impl ReadBuf {
+    /// A buffer outside any pool.
+    pub(crate) fn detached(len: usize) -> ReadBuf {
+        ReadBuf {
+            bytes: vec![0; len].into_boxed_slice(),
+            len,
+            pool: None,
+        }
+    }
+
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.bytes[..self.len]
     }

@@ -140,16 +140,18 @@ pub(crate) fn load_from<D: Disk>(
                 None
             }
         };
-        let (found, name) = match look(Name::Whole) {
-            Some(stat) => (Some(stat), Name::Whole),
-            None => (look(Name::Part), Name::Part),
+        let names = match home.begins_as_part(&home.facts(), file) {
+            true => [Name::Part, Name::Whole],
+            false => [Name::Whole, Name::Part],
         };
+        let found = names.into_iter().find_map(|name| Some((look(name)?, name)));
+        let (found, name) = (found.map(|(stat, _)| stat), found.map(|(_, name)| name));
         let its_pieces = layout.file_pieces(file);
         let had = its_pieces
             .clone()
             .any(|piece| resume.have.has(piece as usize));
         let believed = match (found, state) {
-            (Some(stat), State::Whole) => name == Name::Whole && stat.print == print,
+            (Some(stat), State::Whole) => name == Some(Name::Whole) && stat.print == print,
             (Some(stat), State::Part) if closed => stat.print == print,
             // After a crash its time says nothing. Synced bytes cannot be beyond its end.
             (Some(stat), State::Part) => stat.print.len >= print.len,
@@ -210,7 +212,9 @@ pub(crate) fn save<D: Disk>(
         disk.rename(&temporary, path, true)?;
         disk.sync_dir(folder)
     };
-    write().map_err(|error| files.error(error, "write", path, bytes.len() as u64))
+    write().map_err(|error| files.error(error, "write", path, bytes.len() as u64))?;
+    home.facts().closed = closed;
+    Ok(())
 }
 
 fn entries<D: Disk>(files: &Files<D>, home: &Home, closed: bool) -> Vec<(State, Fingerprint)> {

@@ -45,6 +45,7 @@ pub(crate) fn settle<D: Disk>(
             facts.verified.clone(),
         )
     };
+    let wrote = !dirty.is_empty();
     if let Err(error) = sync(files, home, &dirty) {
         let mut facts = home.facts();
         facts.dirty.extend(dirty);
@@ -74,10 +75,12 @@ pub(crate) fn settle<D: Disk>(
     if let Err(error) = sync_folders(files, home, &folders) {
         fail(error);
     }
-    let unrecorded = std::mem::take(&mut home.facts().unrecorded);
-    if (unrecorded || closing)
-        && let Err(error) = resume::save(files, home, &verified, closing)
-    {
+    let unrecorded = {
+        let mut facts = home.facts();
+        let reopened = facts.closed && wrote;
+        std::mem::take(&mut facts.unrecorded) || reopened || closing
+    };
+    if unrecorded && let Err(error) = resume::save(files, home, &verified, closing) {
         home.facts().unrecorded = true;
         fail(error);
     }

@@ -1,7 +1,9 @@
 //! The store against a naive model, over real files.
 
 mod album;
+mod crashing;
 mod hashing;
+mod places;
 mod writing;
 
 use std::{

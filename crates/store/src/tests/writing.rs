@@ -216,9 +216,33 @@ fn somebody_elses_file_of_the_same_name_is_left_alone() {
         other => panic!("{other:?}"),
     }
     assert_eq!(fs::read(&root).unwrap(), b"my diary");
-    fs::remove_file(&root).unwrap();
+    // Of the same length it might be ours: that is known when the download is whole.
+    let diary = vec![b'x'; SLOT];
+    fs::write(&root, &diary).unwrap();
     store.write(ID, 0, 0, album.block(0, 0));
     expect_all(&store, &facts, &album, 1);
+    store.flush(ID);
+    assert!(matches!(
+        next(&facts),
+        Done::SettleFailed {
+            error: StoreError::Occupied { .. },
+            ..
+        }
+    ));
+    assert!(matches!(next(&facts), Done::Flushed { ok: false, .. }));
+    assert_eq!(fs::read(&root).unwrap(), diary);
+    store.read(
+        ID,
+        BlockRun {
+            piece: 0,
+            begin: 0,
+            len: BLOCK,
+        },
+        1,
+    );
+    assert!(matches!(next(&facts), Done::Read { data, .. } if data[..] == album.files[0]));
+    // Moved away, or the same after all: the download gets its name.
+    fs::write(&root, &album.files[0]).unwrap();
     flush(&store, &facts);
     album.assert_laid_out(&root);
 }
