@@ -5,6 +5,7 @@
 //! then carries out all decisions at once. Nothing holds a borrow of the driver's state while it
 //! awaits.
 
+pub(crate) mod dht;
 pub(crate) mod road;
 pub(crate) mod transfer;
 
@@ -34,6 +35,8 @@ const DISK_RETRY: Duration = Duration::from_secs(2);
 
 pub(crate) struct Driver {
     pub session: RefCell<Session>,
+    /// The DHT node, unless it is switched off.
+    pub dht: Option<dht::DhtDriver>,
     pub store: Store,
     pub keep: Keep,
     pub bind: Option<IpAddr>,
@@ -60,6 +63,7 @@ struct Read {
 impl Driver {
     pub fn new(
         session: Session,
+        dht: Option<dht::DhtDriver>,
         store: Store,
         keep: Keep,
         bind: Option<IpAddr>,
@@ -69,6 +73,7 @@ impl Driver {
     ) -> Driver {
         Driver {
             session: RefCell::new(session),
+            dht,
             store,
             keep,
             bind,
@@ -383,6 +388,7 @@ pub(crate) async fn accept(driver: Rc<Driver>, listener: tokio::net::TcpListener
 /// Stops everything, so that nothing is lost: connections are closed, what is verified is synced
 /// and recorded.
 pub(crate) async fn stop(driver: &Rc<Driver>) {
+    driver.save_nodes();
     let ids: Vec<TorrentId> = driver.transfers.borrow().keys().copied().collect();
     for &id in &ids {
         driver.tell(Input::Pause(id, Some("stopped".to_owned())));
@@ -397,9 +403,30 @@ pub(crate) async fn stop(driver: &Rc<Driver>) {
 }
 
 impl Driver {
-    pub fn dht_node(&self, _addr: SocketAddr) {}
+    /// A peer says that a DHT node runs here.
+    pub fn dht_node(self: &Rc<Self>, addr: SocketAddr) {
+        if let Some(dht) = &self.dht {
+            dht.add_node(self, addr);
+        }
+    }
 
-    pub fn finding(&self, _id: TorrentId) -> Vec<String> {
-        Vec::new()
+    /// Begins to look for peers, as far as the torrent allows (BEP 27).
+    pub fn find_peers(self: &Rc<Self>, id: TorrentId) {
+        let transfers = self.transfers.borrow();
+        let Some(t) = transfers.get(&id) else { return };
+        let (hashes, private) = (t.hashes, t.private());
+        drop(transfers);
+        if let Some(dht) = &self.dht {
+            if private {
+                dht.leave(self, id);
+            } else {
+                dht.follow(self, id, hashes.wire());
+            }
+        }
+    }
+
+    /// What is being done to find peers, in words.
+    pub fn finding(&self, id: TorrentId) -> Vec<String> {
+        self.dht.iter().filter_map(|dht| dht.words(id)).collect()
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! state/resume/<info-hash>.resume   what is verified (docs/design/resume-record.md)
 //! state/torrents/<info-hash>.torrent
-//! state/dht-nodes                   compact node infos
+//! state/dht-nodes                   our node id, then a known node a line: id and address
 //! ```
 
 use std::fs;
@@ -84,13 +84,13 @@ impl Keep {
     }
 
     /// The DHT nodes saved last.
-    pub fn load_nodes(&self) -> Vec<u8> {
-        fs::read(self.dir.join("dht-nodes")).unwrap_or_default()
+    pub fn load_nodes(&self) -> String {
+        fs::read_to_string(self.dir.join("dht-nodes")).unwrap_or_default()
     }
 
     /// Keeps DHT nodes for the next start.
-    pub fn save_nodes(&self, bytes: &[u8]) -> io::Result<()> {
-        write_whole(&self.dir.join("dht-nodes"), bytes)
+    pub fn save_nodes(&self, text: &str) -> io::Result<()> {
+        write_whole(&self.dir.join("dht-nodes"), text.as_bytes())
     }
 }
 

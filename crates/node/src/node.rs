@@ -12,6 +12,7 @@ use swarm::{Session, TorrentId};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc as tokio_mpsc};
 
+use crate::drivers::dht::DhtDriver;
 use crate::drivers::{self, Driver};
 use crate::keep::Keep;
 use crate::{AddError, Config, Event, Options, Source, StartError, Status};
@@ -167,8 +168,18 @@ async fn begin(
         Box::new(move |done| drop(done_sender.send(done))),
     )?;
 
+    let dht = match config.dht {
+        true => Some(DhtDriver::open(
+            config.bind,
+            listening.port(),
+            &config.dht_bootstrap,
+            &keep.load_nodes(),
+        )?),
+        false => None,
+    };
     let mut engine = swarm::Config {
         listen_port: listening.port(),
+        dht_port: dht.as_ref().map_or(0, |d| d.port()),
         limit_down: config.limit_down,
         limit_up: config.limit_up,
         ..swarm::Config::default()
@@ -177,6 +188,7 @@ async fn begin(
     let session = Session::new(engine, u64::from_le_bytes(seed), Instant::now());
     let driver = Rc::new(Driver::new(
         session,
+        dht,
         store,
         keep,
         config.bind,
@@ -189,6 +201,7 @@ async fn begin(
     }
     tokio::task::spawn_local(drivers::keep_time(driver.clone()));
     tokio::task::spawn_local(drivers::hear_disk(driver.clone(), done));
+    tokio::task::spawn_local(drivers::dht::run(driver.clone()));
     Ok(driver)
 }
 

@@ -22,8 +22,22 @@ struct Peer {
 
 impl Peer {
     fn start() -> Peer {
+        Peer::with(|_| {})
+    }
+
+    /// A peer that enters the DHT by this one; `None`: it is the first.
+    fn in_dht(by: Option<&Peer>) -> Peer {
+        // A name that has no address: nothing outside is asked.
+        let router = by.map_or("router.invalid:1".to_owned(), |p| p.addr().to_string());
+        Peer::with(|config| {
+            config.dht = true;
+            config.dht_bootstrap = vec![router];
+        })
+    }
+
+    fn with(change: impl FnOnce(&mut Config)) -> Peer {
         let state = tempfile::tempdir().unwrap();
-        let mut node = Node::start(Config {
+        let mut config = Config {
             state_dir: state.path().to_owned(),
             bind: Some(LOOPBACK),
             port: Some(0),
@@ -33,10 +47,15 @@ impl Peer {
             trackers: false,
             limit_down: 0,
             limit_up: 0,
-        })
-        .unwrap();
+        };
+        change(&mut config);
+        let mut node = Node::start(config).unwrap();
         let events = node.events().unwrap();
-        Peer { node, events, _state: state }
+        Peer {
+            node,
+            events,
+            _state: state,
+        }
     }
 
     fn addr(&self) -> SocketAddr {
@@ -50,7 +69,9 @@ impl Peer {
             read_only: true,
             ..options(Vec::new())
         };
-        self.node.add(Source::Metainfo(Box::new(metainfo.clone())), options).unwrap();
+        self.node
+            .add(Source::Metainfo(Box::new(metainfo.clone())), options)
+            .unwrap();
     }
 
     fn finished(&self, within: Duration) {
@@ -61,7 +82,10 @@ impl Peer {
                 Ok(Event::Finished(_)) => return,
                 Ok(Event::Failed(_, p) | Event::Paused(_, p)) => panic!("{p:?}"),
                 Ok(_) => {}
-                Err(_) => panic!("not finished in {within:?}: {:?}", self.node.status(node::TorrentId(1))),
+                Err(_) => panic!(
+                    "not finished in {within:?}: {:?}",
+                    self.node.status(node::TorrentId(1))
+                ),
             }
         }
     }
@@ -81,7 +105,12 @@ fn options(peers: Vec<SocketAddr>) -> Options {
 /// A folder with files of these lengths, and its torrent.
 fn content(dir: &Path, lens: &[usize], kind: Kind) -> (PathBuf, Metainfo) {
     let root = dir.join("album");
-    std::fs::create_dir_all(root.join("sub")).unwrap();
+    std::fs::create_dir_all(if lens.len() > 1 {
+        root.join("sub")
+    } else {
+        root.clone()
+    })
+    .unwrap();
     for (i, len) in lens.iter().enumerate() {
         let mut x = i as u32 + 1;
         let bytes: Vec<u8> = (0..*len)
@@ -90,23 +119,46 @@ fn content(dir: &Path, lens: &[usize], kind: Kind) -> (PathBuf, Metainfo) {
                 (x >> 24) as u8
             })
             .collect();
-        let name = if i % 2 == 0 { format!("{i}.bin") } else { format!("sub/{i}.bin") };
+        let name = if i % 2 == 0 {
+            format!("{i}.bin")
+        } else {
+            format!("sub/{i}.bin")
+        };
         std::fs::write(root.join(name), bytes).unwrap();
     }
     let scan = store::scan::scan(&root).unwrap();
-    let wanted = Wanted { kind: Some(kind), piece_length: Some(64 << 10) };
+    let wanted = Wanted {
+        kind: Some(kind),
+        piece_length: Some(64 << 10),
+    };
     let choice = author::choose(Some(&scan.name), &scan.sources, wanted).unwrap();
-    let options = store::hasher::Options { threads: 2, progress: &|_| {}, cancel: &AtomicBool::new(false) };
+    let options = store::hasher::Options {
+        threads: 2,
+        progress: &|_| {},
+        cancel: &AtomicBool::new(false),
+    };
     let path = |p: &author::Planned| p.source.map(|i| scan.paths[i].clone()).unwrap_or_default();
     let paths: Vec<PathBuf> = choice.plan.files().iter().map(path).collect();
     let hashed = store::hasher::hash(choice.plan.layout(), &paths, &options).unwrap();
-    let metainfo = choice.plan.finish(&hashed.hashes, &author::Options::default()).unwrap();
+    let metainfo = choice
+        .plan
+        .finish(&hashed.hashes, &author::Options::default())
+        .unwrap();
     (root, metainfo)
 }
 
 fn assert_same(a: &Path, b: &Path) {
-    let status = std::process::Command::new("diff").arg("-r").args([a, b]).status().unwrap();
-    assert!(status.success(), "{} and {} differ", a.display(), b.display());
+    let status = std::process::Command::new("diff")
+        .arg("-r")
+        .args([a, b])
+        .status()
+        .unwrap();
+    assert!(
+        status.success(),
+        "{} and {} differ",
+        a.display(),
+        b.display()
+    );
 }
 
 const LENS: &[usize] = &[3_000_000, 5, 70_000, 0, 1_048_576, 16_384, 999_999];
@@ -119,8 +171,14 @@ fn a_leecher_gets_all_three_kinds_from_a_seed() {
         let (seed, leech) = (Peer::start(), Peer::start());
         seed.seed(&metainfo, &root);
         let to = dir.path().join("to");
-        let opts = Options { place: Place::Into(to.clone()), ..options(vec![seed.addr()]) };
-        leech.node.add(Source::Metainfo(Box::new(metainfo)), opts).unwrap();
+        let opts = Options {
+            place: Place::Into(to.clone()),
+            ..options(vec![seed.addr()])
+        };
+        leech
+            .node
+            .add(Source::Metainfo(Box::new(metainfo)), opts)
+            .unwrap();
         leech.finished(Duration::from_secs(20));
         assert_same(&root, &to.join("album"));
     }
@@ -134,9 +192,15 @@ fn a_magnet_link_is_enough() {
         let (seed, leech) = (Peer::start(), Peer::start());
         seed.seed(&metainfo, &root);
         let to = dir.path().join("to");
-        let opts = Options { place: Place::Into(to.clone()), ..options(vec![seed.addr()]) };
+        let opts = Options {
+            place: Place::Into(to.clone()),
+            ..options(vec![seed.addr()])
+        };
         let magnet = Magnet::of(&metainfo);
-        leech.node.add(Source::Magnet(Box::new(magnet)), opts).unwrap();
+        leech
+            .node
+            .add(Source::Magnet(Box::new(magnet)), opts)
+            .unwrap();
         leech.finished(Duration::from_secs(20));
         assert_same(&root, &to.join("album"));
     }
@@ -152,9 +216,18 @@ fn five_share_what_one_gives() {
     let addrs: Vec<SocketAddr> = peers.iter().map(Peer::addr).chain([seed.addr()]).collect();
     for (i, peer) in peers.iter().enumerate() {
         let to = dir.path().join(format!("to{i}"));
-        let others = addrs.iter().copied().filter(|a| *a != peer.addr()).collect();
-        let opts = Options { place: Place::Into(to), ..options(others) };
-        peer.node.add(Source::Metainfo(Box::new(metainfo.clone())), opts).unwrap();
+        let others = addrs
+            .iter()
+            .copied()
+            .filter(|a| *a != peer.addr())
+            .collect();
+        let opts = Options {
+            place: Place::Into(to),
+            ..options(others)
+        };
+        peer.node
+            .add(Source::Metainfo(Box::new(metainfo.clone())), opts)
+            .unwrap();
     }
     for (i, peer) in peers.iter().enumerate() {
         peer.finished(Duration::from_secs(30));
@@ -170,11 +243,110 @@ fn selected_files_alone_are_fetched() {
     seed.seed(&metainfo, &root);
     let to = dir.path().join("to");
     let select = vec!["sub/5.bin".to_owned(), "2.*".to_owned()];
-    let opts = Options { place: Place::Into(to.clone()), select, ..options(vec![seed.addr()]) };
-    leech.node.add(Source::Metainfo(Box::new(metainfo)), opts).unwrap();
+    let opts = Options {
+        place: Place::Into(to.clone()),
+        select,
+        ..options(vec![seed.addr()])
+    };
+    leech
+        .node
+        .add(Source::Metainfo(Box::new(metainfo)), opts)
+        .unwrap();
     leech.finished(Duration::from_secs(20));
     for name in ["sub/5.bin", "2.bin"] {
         assert_same(&root.join(name), &to.join("album").join(name));
     }
     assert!(!to.join("album/0.bin").exists());
+}
+
+#[test]
+fn a_bare_magnet_link_finds_its_peers_through_the_dht() {
+    for kind in [Kind::V1, Kind::V2] {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, metainfo) = content(dir.path(), LENS, kind);
+        let first = Peer::in_dht(None);
+        let (seed, leech) = (Peer::in_dht(Some(&first)), Peer::in_dht(Some(&first)));
+        seed.seed(&metainfo, &root);
+        let to = dir.path().join("to");
+        let opts = Options {
+            place: Place::Into(to.clone()),
+            ..options(Vec::new())
+        };
+        let source = Source::Hash(metainfo.info.hashes());
+        leech.node.add(source, opts).unwrap();
+        leech.finished(Duration::from_secs(60));
+        assert_same(&root, &to.join("album"));
+    }
+}
+
+#[test]
+fn limits_hold() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, metainfo) = content(dir.path(), &[3_000_000], Kind::V1);
+    for (up, down) in [(1_000_000, 0), (0, 1_000_000)] {
+        let seed = Peer::with(|config| config.limit_up = up);
+        let leech = Peer::with(|config| config.limit_down = down);
+        seed.seed(&metainfo, &root);
+        let to = dir.path().join(format!("to{up}"));
+        let opts = Options {
+            place: Place::Into(to.clone()),
+            ..options(vec![seed.addr()])
+        };
+        let start = Instant::now();
+        leech
+            .node
+            .add(Source::Metainfo(Box::new(metainfo.clone())), opts)
+            .unwrap();
+        leech.finished(Duration::from_secs(30));
+        // A machine that is busy may be slower; a limit that does not hold is faster.
+        let rate = 3_000_000.0 / start.elapsed().as_secs_f64();
+        assert!(rate < 1_200_000.0, "{rate} B/s");
+        assert_same(&root, &to.join("album"));
+    }
+}
+
+#[test]
+fn a_stop_in_the_middle_loses_nothing_that_was_verified() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, metainfo) = content(dir.path(), &[4_000_000], Kind::Hybrid);
+    let seed = Peer::with(|config| config.limit_up = 2_000_000);
+    seed.seed(&metainfo, &root);
+    let to = dir.path().join("to");
+    let opts = || Options {
+        place: Place::Into(to.clone()),
+        ..options(vec![seed.addr()])
+    };
+    let state = tempfile::tempdir().unwrap();
+    let start = || Peer::with(|config| config.state_dir = state.path().to_owned());
+
+    let leech = start();
+    let id = leech
+        .node
+        .add(Source::Metainfo(Box::new(metainfo.clone())), opts())
+        .unwrap();
+    let end = Instant::now() + Duration::from_secs(20);
+    let before = loop {
+        let status = leech.node.status(id).unwrap().swarm;
+        if status.done > 1_000_000 {
+            break status;
+        }
+        assert!(Instant::now() < end, "{status:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let stopping = Instant::now();
+    leech.node.stop();
+    assert!(stopping.elapsed() < Duration::from_secs(2));
+
+    let leech = start();
+    let id = leech
+        .node
+        .add(Source::Metainfo(Box::new(metainfo)), opts())
+        .unwrap();
+    leech.finished(Duration::from_secs(30));
+    let after = leech.node.status(id).unwrap().swarm;
+    assert!(
+        after.received + before.done <= 4_000_000 + 64 * 1024,
+        "{before:?} then {after:?}"
+    );
+    assert_same(&root, &to.join("album"));
 }

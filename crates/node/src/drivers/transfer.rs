@@ -161,6 +161,7 @@ impl Driver {
         let Some(metainfo) = metainfo else {
             self.transfers.borrow_mut().insert(id, transfer);
             self.tell(Input::Add(Box::new(add)));
+            self.find_peers(id);
             return Ok(());
         };
         let info = Arc::new(metainfo.info.clone());
@@ -183,6 +184,7 @@ impl Driver {
         }
         self.tell(Input::Add(Box::new(add)));
         self.check(id, prepared.recheck);
+        self.find_peers(id);
         Ok(())
     }
 
@@ -338,6 +340,7 @@ impl Driver {
         match prepared {
             Ok((prepared, priorities)) => {
                 self.save_torrent(id);
+                self.find_peers(id);
                 if !priorities.is_empty() {
                     self.tell(Input::Prioritize(id, priorities));
                 }

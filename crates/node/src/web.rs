@@ -1,0 +1,392 @@
+//! HTTP, the little of it that a node needs: tracker announces and torrent files by URL.
+//!
+//! URLs come from strangers. A tracker URL may not make us call services inside the network: see
+//! `discovery::tracker::rules`. Redirects are followed by hand, so that each step is judged by
+//! the addresses really connected to.
+
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use discovery::scope::{Scope, may_refer};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::{Client, Url, header, redirect};
+
+/// Steps of a redirect followed.
+const REDIRECTS: usize = 5;
+/// One request with all its redirects.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Largest torrent file fetched, in bytes; the same as is read from disk.
+pub const MOST_TORRENT: usize = 128 << 20;
+/// Largest tracker answer, in bytes: thousands of peers fit.
+pub const MOST_ANNOUNCE: usize = 1 << 20;
+
+/// Who gave the URL.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Trust {
+    /// The person: they may name any address.
+    Person,
+    /// A torrent or link: on this computer only `/announce` may be called.
+    Stranger,
+}
+
+/// Why a URL gave nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// It cannot be understood, or its scheme is not HTTP.
+    #[error("“{0}” is not an http or https address")]
+    Url(String),
+    /// Its host has no address.
+    #[error("{host} cannot be found: {source}. Check the address and the network")]
+    Resolve {
+        /// The host.
+        host: String,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// It would make us call a service inside the network.
+    #[error("{0} leads from a public address into the local network; that is refused")]
+    Inward(String),
+    /// A tracker on this computer whose path is not `/announce`.
+    #[error("{0} is on this computer and not a tracker's /announce; that is refused")]
+    NotAnnounce(String),
+    /// No connection, or it broke.
+    #[error("{host} does not answer: {why}")]
+    Connect {
+        /// The host.
+        host: String,
+        /// The reason in words.
+        why: String,
+    },
+    /// It answered with an error.
+    #[error("{host} answers {status}")]
+    Status {
+        /// The host.
+        host: String,
+        /// Code and phrase.
+        status: String,
+    },
+    /// Redirected more often than is followed.
+    #[error("{0} redirects in circles")]
+    Circles(String),
+    /// The answer is larger than accepted.
+    #[error("{host} sends more than {} MiB; that is refused", limit >> 20)]
+    TooLarge {
+        /// The host.
+        host: String,
+        /// Bytes accepted.
+        limit: usize,
+    },
+}
+
+/// Addresses already judged, for the client to connect to.
+#[derive(Clone, Default)]
+struct Pins(Arc<Mutex<BTreeMap<String, Vec<SocketAddr>>>>);
+
+impl Resolve for Pins {
+    fn resolve(&self, name: Name) -> Resolving {
+        let pinned = self
+            .0
+            .lock()
+            .map(|pins| pins.get(name.as_str()).cloned())
+            .unwrap_or_default();
+        Box::pin(async move {
+            let addrs: Addrs = Box::new(pinned.unwrap_or_default().into_iter());
+            Ok(addrs)
+        })
+    }
+}
+
+/// An HTTP client, made when it is first needed: loading certificates takes a moment.
+pub struct Web {
+    client: OnceCell<Client>,
+    pins: Pins,
+    bind: Option<IpAddr>,
+}
+
+impl Web {
+    /// Connections leave from `bind`, if given.
+    pub fn new(bind: Option<IpAddr>) -> Web {
+        Web {
+            client: OnceCell::new(),
+            pins: Pins::default(),
+            bind,
+        }
+    }
+
+    fn client(&self) -> &Client {
+        self.client.get_or_init(|| {
+            Client::builder()
+                .dns_resolver(self.pins.clone())
+                .redirect(redirect::Policy::none())
+                .local_address(self.bind.filter(|ip| !ip.is_unspecified()))
+                .user_agent(concat!("Starling/", env!("CARGO_PKG_VERSION")))
+                .pool_max_idle_per_host(0)
+                .no_proxy()
+                .build()
+                .unwrap_or_default()
+        })
+    }
+
+    /// Fetches a URL, over IPv4 or IPv6 only if `family` says so.
+    ///
+    /// # Errors
+    /// See [`FetchError`]; each says what to do or whom to blame.
+    pub async fn get(
+        &self,
+        url: &str,
+        trust: Trust,
+        v6: Option<bool>,
+        limit: usize,
+    ) -> Result<Vec<u8>, FetchError> {
+        match tokio::time::timeout(PATIENCE, self.follow(url, trust, v6, limit)).await {
+            Ok(result) => result,
+            Err(_) => {
+                let host = Url::parse(url)
+                    .ok()
+                    .and_then(|u| u.host_str().map(str::to_owned));
+                let why = format!("nothing within {} s", PATIENCE.as_secs());
+                Err(FetchError::Connect {
+                    host: host.unwrap_or_default(),
+                    why,
+                })
+            }
+        }
+    }
+
+    async fn follow(
+        &self,
+        url: &str,
+        trust: Trust,
+        v6: Option<bool>,
+        limit: usize,
+    ) -> Result<Vec<u8>, FetchError> {
+        let mut url = parse(url)?;
+        let mut from = None;
+        for _ in 0..REDIRECTS {
+            let host = url.host_str().unwrap_or_default().to_owned();
+            let addrs = resolve(&url, v6).await?;
+            for addr in &addrs {
+                judge(&url, addr.ip(), trust, from)?;
+            }
+            from = addrs.first().map(|a| a.ip());
+            let name = host.trim_matches(['[', ']']).to_owned();
+            if let Ok(mut pins) = self.pins.0.lock() {
+                pins.insert(name, addrs);
+            }
+            let sent = self.client().get(url.clone()).send().await;
+            let mut response = sent.map_err(|e| FetchError::Connect {
+                host: host.clone(),
+                why: plain(&e),
+            })?;
+            let status = response.status();
+            if status.is_redirection() {
+                let to = response
+                    .headers()
+                    .get(header::LOCATION)
+                    .and_then(|l| l.to_str().ok());
+                let to = to.and_then(|to| url.join(to).ok());
+                url = match to {
+                    Some(to) => parse(to.as_str())?,
+                    None => {
+                        return Err(FetchError::Status {
+                            host,
+                            status: status.to_string(),
+                        });
+                    }
+                };
+                continue;
+            }
+            if !status.is_success() {
+                return Err(FetchError::Status {
+                    host,
+                    status: status.to_string(),
+                });
+            }
+            let mut body = Vec::new();
+            loop {
+                let chunk = response.chunk().await;
+                match chunk.map_err(|e| FetchError::Connect {
+                    host: host.clone(),
+                    why: plain(&e),
+                })? {
+                    Some(bytes) if body.len() + bytes.len() > limit => {
+                        return Err(FetchError::TooLarge { host, limit });
+                    }
+                    Some(bytes) => body.extend_from_slice(&bytes),
+                    None => return Ok(body),
+                }
+            }
+        }
+        Err(FetchError::Circles(url.to_string()))
+    }
+}
+
+fn parse(url: &str) -> Result<Url, FetchError> {
+    let bad = || FetchError::Url(url.to_owned());
+    let url = Url::parse(url).map_err(|_| bad())?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return Err(bad());
+    }
+    Ok(url)
+}
+
+async fn resolve(url: &Url, v6: Option<bool>) -> Result<Vec<SocketAddr>, FetchError> {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let port = url.port_or_known_default().unwrap_or(80);
+    let failed = |source| FetchError::Resolve {
+        host: host.to_owned(),
+        source,
+    };
+    let addrs = tokio::net::lookup_host((host, port))
+        .await
+        .map_err(failed)?;
+    let addrs: Vec<SocketAddr> = addrs
+        .filter(|a| v6.is_none_or(|v6| a.is_ipv6() == v6))
+        .collect();
+    if addrs.is_empty() {
+        return Err(failed(std::io::ErrorKind::NotFound.into()));
+    }
+    Ok(addrs)
+}
+
+/// Whether this step may be taken: to `ip`, after having been at `from`.
+fn judge(url: &Url, ip: IpAddr, trust: Trust, from: Option<IpAddr>) -> Result<(), FetchError> {
+    if from.is_some_and(|from| !may_refer(from, ip)) {
+        return Err(FetchError::Inward(url.to_string()));
+    }
+    let announces = url.path().starts_with("/announce");
+    if trust == Trust::Stranger && Scope::of(ip) == Scope::Loopback && !announces {
+        return Err(FetchError::NotAnnounce(url.to_string()));
+    }
+    Ok(())
+}
+
+/// The innermost reason, which is the one that helps.
+fn plain(error: &reqwest::Error) -> String {
+    let mut inner: &dyn std::error::Error = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    inner.to_string()
+}
+
+/// Fetches a torrent file by a URL the person gave. Blocks; for programs that run no node yet.
+///
+/// # Errors
+/// See [`FetchError`].
+pub fn fetch_torrent(url: &str) -> Result<Vec<u8>, FetchError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.map_err(|e| FetchError::Connect {
+        host: String::new(),
+        why: e.to_string(),
+    })?;
+    runtime.block_on(Web::new(None).get(url, Trust::Person, None, MOST_TORRENT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+
+    /// Answers each connection with the next of these, verbatim; gives its address.
+    fn server(answers: Vec<String>) -> SocketAddr {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for answer in answers {
+                let Ok((mut stream, _)) = listener.accept() else {
+                    return;
+                };
+                let _ = stream.read(&mut [0; 4096]);
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        });
+        addr
+    }
+
+    fn get(url: &str, trust: Trust, limit: usize) -> Result<Vec<u8>, FetchError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(Web::new(None).get(url, trust, None, limit))
+    }
+
+    fn ok(body: &str) -> String {
+        format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    }
+
+    #[test]
+    fn a_torrent_is_fetched_and_redirects_within_the_same_network_are_followed() {
+        let end = server(vec![ok("d4:spam4:eggse")]);
+        let to =
+            format!("HTTP/1.1 302 Found\r\nLocation: http://{end}/x\r\nContent-Length: 0\r\n\r\n");
+        let start = server(vec![to]);
+        assert_eq!(
+            get(&format!("http://{start}/"), Trust::Person, 100).unwrap(),
+            b"d4:spam4:eggse"
+        );
+    }
+
+    #[test]
+    fn strangers_reach_nothing_on_this_computer_but_announce() {
+        let addr = server(vec![ok("x")]);
+        let error = get(
+            &format!("http://{addr}/admin?delete=all"),
+            Trust::Stranger,
+            100,
+        )
+        .unwrap_err();
+        assert!(matches!(error, FetchError::NotAnnounce(_)), "{error}");
+        assert_eq!(
+            get(&format!("http://{addr}/announce"), Trust::Stranger, 100).unwrap(),
+            b"x"
+        );
+    }
+
+    #[test]
+    fn a_public_address_does_not_lead_inward() {
+        let url = Url::parse("http://192.168.1.1/announce").unwrap();
+        let public = Some("93.184.216.34".parse().unwrap());
+        for inside in ["192.168.1.1", "127.0.0.1", "::1", "169.254.1.1", "fd00::1"] {
+            let error = judge(&url, inside.parse().unwrap(), Trust::Stranger, public).unwrap_err();
+            assert!(matches!(error, FetchError::Inward(_)), "{error}");
+        }
+        assert!(judge(&url, "192.168.1.1".parse().unwrap(), Trust::Stranger, None).is_ok());
+    }
+
+    #[test]
+    fn too_much_too_many_and_nothing_end_in_a_sentence() {
+        let addr = server(vec![ok(&"x".repeat(1000))]);
+        assert!(matches!(
+            get(&format!("http://{addr}/"), Trust::Person, 999),
+            Err(FetchError::TooLarge { .. })
+        ));
+        let addr = server(vec!["HTTP/1.1 302 F\r\nLocation: /again\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_owned(); 9]);
+        assert!(matches!(
+            get(&format!("http://{addr}/"), Trust::Person, 9),
+            Err(FetchError::Circles(_))
+        ));
+        let addr = server(vec![
+            "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_owned(),
+        ]);
+        assert!(
+            get(&format!("http://{addr}/"), Trust::Person, 9)
+                .unwrap_err()
+                .to_string()
+                .contains("404")
+        );
+        assert!(matches!(
+            get("ftp://x/y", Trust::Person, 9),
+            Err(FetchError::Url(_))
+        ));
+    }
+}
