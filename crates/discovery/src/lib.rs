@@ -5,4 +5,6 @@
 //! and timers are the driver's.
 
 pub mod dht;
+pub mod lsd;
 pub mod scope;
+pub mod tracker;
