@@ -6,7 +6,7 @@ the machine does meanwhile falls on all alike.
 import dataclasses, os, shutil, time
 from clients import CLIENTS
 from measure import MIB, Failed, Heater, Window, until
-from world import LT, VENV_PYTHON, SentBy, fresh, same
+from world import LT, TOOLS, VENV_PYTHON, SentBy, fresh, same
 
 PIECE = MIB          # as people's torrents of this size have
 MEMORY_SECONDS = 8   # how long a download goes on where only its memory is of interest
@@ -168,7 +168,7 @@ def create(world, o):
         ("v1", "libtorrent", [L], lt(VENV_PYTHON, "v1")),
         ("v1", "libtorrent-2.0", [L2], lt("/usr/bin/python3", "v1")),
         ("v1", "mktorrent, 2 threads", [], ["mktorrent", "-t", "2", "-l", "20", "-o", out, source]),
-        ("v1", "transmission-create", [], ["transmission-create", "-s", "1024", "-o", out, source]),
+        ("v1", "transmission-create", [], [f"{TOOLS}/transmission-create", "-s", "1024", "-o", out, source]),
         ("v2", S, [S], [starling, "create", source, "-o", out, "--v2", "--piece-size", "1MiB"]),
         ("v2", "libtorrent", [L], lt(VENV_PYTHON, "v2")),
     ]

@@ -3,9 +3,9 @@
 prepare() starts a daemon outside the measured window, begin() starts the work inside it;
 ready() says that a seed serves, done() that a download is complete, checked and on disk.
 """
-import base64, json, os, time, urllib.error, urllib.request
+import base64, json, os, shutil, time, urllib.error, urllib.request
 from measure import until
-from world import LT, VENV_PYTHON, fresh
+from world import ARIA2, LT, TRANSMISSION, VENV_PYTHON, fresh
 
 
 class Peer:
@@ -22,7 +22,7 @@ class Peer:
     @classmethod
     def missing(cls):
         """why it cannot take part; None if it can"""
-        return None if which(cls.program) else f"{cls.program} is not installed"
+        return None if shutil.which(cls.program) else f"{cls.program} is not installed"
 
     def prepare(self):
         pass
@@ -39,10 +39,6 @@ class Peer:
     def stop(self):
         if self.proc:
             self.proc.stop()
-
-
-def which(program):
-    return any(os.access(os.path.join(d, program), os.X_OK) for d in os.environ["PATH"].split(":"))
 
 
 def fetch(url, data=None, headers=None):
@@ -101,7 +97,7 @@ class Libtorrent20(Libtorrent):
 
 
 class Aria2(Peer):
-    program = "aria2c"
+    program = ARIA2
 
     def begin(self):
         self.mark = f"{self.home}/complete"
@@ -112,7 +108,7 @@ class Aria2(Peer):
         role = ["--bt-seed-unverified=true", "--check-integrity=false", "--seed-ratio=0.0"] if self.source else \
             ["--on-bt-download-complete", hook, "--seed-ratio=0.0" if self.stay else "--seed-time=0"]
         self.proc = self.world.spawn(
-            ["aria2c", "--no-conf", "--enable-dht=false", "--enable-dht6=false", "--bt-enable-lpd=false", "--disable-ipv6",
+            [ARIA2, "--no-conf", "--enable-dht=false", "--enable-dht6=false", "--bt-enable-lpd=false", "--disable-ipv6",
              "--dir", self.into, "--listen-port", str(self.port), "--interface", self.ip, "--summary-interval=0",
              "--console-log-level=warn", "--show-console-readout=false", "--file-allocation=none", "--allow-overwrite=true",
              *role, self.torrent], {"HOME": self.home})
@@ -126,7 +122,7 @@ class Aria2(Peer):
 
 
 class Transmission(Peer):
-    program = "transmission-daemon"
+    program = TRANSMISSION
 
     def prepare(self):
         settings = {"bind-address-ipv4": self.ip, "peer-port": self.port, "rpc-port": self.port + 1000,
@@ -135,7 +131,7 @@ class Transmission(Peer):
         with open(f"{self.home}/settings.json", "w") as f:
             json.dump(settings, f)
         self.token = ""
-        self.proc = self.world.spawn(["transmission-daemon", "-f", "-g", self.home])
+        self.proc = self.world.spawn([TRANSMISSION, "-f", "-g", self.home])
         until(self.answers, 30, "transmission's RPC")
 
     def answers(self):

@@ -4,7 +4,9 @@ from measure import MIB, Proc
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 LT = os.path.join(HERE, "../crates/interop/clients/lt.py")
-VENV_PYTHON = os.path.join(os.environ.get("BENCH_VENV", os.path.join(HERE, "../target/interop/venv")), "bin/python")
+TOOLS = os.path.normpath(os.path.join(HERE, "../target/interop"))   # `cargo xtask setup` fills it
+VENV_PYTHON = f"{TOOLS}/venv/bin/python"
+ARIA2, TRANSMISSION = f"{TOOLS}/aria2c", f"{TOOLS}/transmission-daemon"
 TRACKER = ("10.77.0.20", 6969)
 TRACKER_URL = "http://%s:%d/announce" % TRACKER
 

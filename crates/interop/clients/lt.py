@@ -2,6 +2,7 @@
 """libtorrent as a command, for tests and benchmarks: makes torrents, and is one peer.
 
     lt.py create PATH OUT --kind v1|v2|hybrid [--piece-size BYTES] [--tracker URL]...
+    lt.py create FOLDER OUT_FOLDER --each ...       one torrent for each thing in the folder
     lt.py peer SOURCE... --save DIR --bind IP:PORT [--seed] [--stay] ...
 
 SOURCE is a .torrent file or a magnet link. Everything it has to say is one JSON object a
@@ -24,18 +25,25 @@ def hashes(info):
 
 
 def create(o):
+    if not o.each:
+        return create_one(o, o.path, o.out)
+    for name in sorted(os.listdir(o.path)):
+        create_one(o, os.path.join(o.path, name), os.path.join(o.out, name + ".torrent"))
+
+
+def create_one(o, path, out):
     files = lt.file_storage()
-    lt.add_files(files, o.path)
+    lt.add_files(files, path)
     flags = {"v1": lt.create_torrent.v1_only, "v2": lt.create_torrent.v2_only, "hybrid": 0}[o.kind]
     torrent = lt.create_torrent(files, o.piece_size, flags=flags)
     for url in o.tracker:
         torrent.add_tracker(url)
     start = time.monotonic()
-    lt.set_piece_hashes(torrent, os.path.dirname(os.path.abspath(o.path)))
+    lt.set_piece_hashes(torrent, os.path.dirname(os.path.abspath(path)))
     seconds = time.monotonic() - start
-    with open(o.out, "wb") as f:
+    with open(out, "wb") as f:
         f.write(lt.bencode(torrent.generate()))
-    info = lt.torrent_info(o.out)
+    info = lt.torrent_info(out)
     say("created", name=info.name(), magnet=lt.make_magnet_uri(info), piece_length=info.piece_length(),
         seconds=seconds, **hashes(info.info_hashes()))
 
@@ -50,6 +58,8 @@ def settings(o):
         "allow_multiple_connections_per_ip": True,
         "enable_outgoing_utp": o.utp, "enable_incoming_utp": o.utp,
         "enable_outgoing_tcp": not o.utp, "enable_incoming_tcp": not o.utp,
+        # To see the end of it: a seed would part from those who are complete.
+        "close_redundant_connections": not o.leave_when_copied,
         "upload_rate_limit": o.limit_up, "download_rate_limit": o.limit_down,
         "alert_mask": lt.alert.category_t.status_notification | lt.alert.category_t.error_notification
         | lt.alert.category_t.storage_notification,
@@ -77,12 +87,6 @@ def params(o, source):
     return p
 
 
-def copied(handle):
-    """whether the connected peers have every piece between them"""
-    pieces = [peer.pieces for peer in handle.get_peer_info()]
-    return bool(pieces) and all(any(column) for column in zip(*pieces))
-
-
 class Peer:
     def __init__(self, o):
         self.o = o
@@ -90,6 +94,7 @@ class Peer:
         self.handles = [self.session.add_torrent(params(o, source)) for source in o.source]
         self.left = len(self.handles)              # torrents not complete
         self.flushing = set()
+        self.others = []                           # pieces that any other peer has had
         self.stop = False
         for address in o.peer:
             host, port = address.rsplit(":", 1)
@@ -103,20 +108,31 @@ class Peer:
             while not all(h.status().state == lt.torrent_status.seeding for h in self.handles):
                 time.sleep(0.01)
             say("seeding")
-        tick = time.monotonic()
+        tick = asked = time.monotonic()
         while not self.stop:
             self.session.wait_for_alert(100)
             for alert in self.session.pop_alerts():
                 self.on_alert(alert)
+            if self.o.dht and time.monotonic() - asked > 2:    # its own interval is a quarter of an hour
+                asked = time.monotonic()
+                for handle in self.handles:
+                    handle.force_dht_announce()
             if self.o.progress and time.monotonic() - tick > self.o.progress:
                 tick = time.monotonic()
                 say("progress", **self.totals())
-            if self.o.leave_when_copied and all(copied(h) for h in self.handles):
+            if self.o.leave_when_copied and self.copied():
                 say("copied")
                 self.stop = True
         say("end", **self.totals())
         sys.stdout.flush()
         os._exit(0)                                # no good-byes to trackers nobody waits for
+
+    def copied(self):
+        """whether other peers have every piece of the one torrent between them"""
+        for peer in self.handles[0].get_peer_info():
+            if peer.pieces:
+                self.others = [a or b for a, b in zip(self.others, peer.pieces)] if self.others else list(peer.pieces)
+        return bool(self.others) and all(self.others)
 
     def on_signal(self, *_):
         self.stop = True
@@ -154,6 +170,7 @@ def main():
     a.add_argument("--kind", choices=["v1", "v2", "hybrid"], required=True)
     a.add_argument("--piece-size", type=int, default=0, help="bytes; 0: libtorrent's choice")
     a.add_argument("--tracker", action="append", default=[])
+    a.add_argument("--each", action="store_true")
     a = verbs.add_parser("peer")
     a.set_defaults(run=lambda o: Peer(o).run())
     a.add_argument("source", nargs="+")

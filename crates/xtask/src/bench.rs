@@ -19,6 +19,5 @@ pub fn run(args: &[String]) -> Result<()> {
         "STARLING_BIN",
         shell::root().join("target/release/starling"),
     );
-    bench.env("BENCH_VENV", shell::root().join("target/interop/venv"));
     shell::run(&mut bench)
 }

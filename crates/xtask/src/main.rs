@@ -12,6 +12,7 @@ mod setup;
 mod shell;
 mod sim;
 mod test;
+mod unpacked;
 
 use std::process::ExitCode;
 

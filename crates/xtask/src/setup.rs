@@ -4,14 +4,16 @@
 //! list of what to install, because a run without those clients would prove less than it says.
 
 use crate::shell::{command, installed, root, run as execute, succeeds};
+use crate::unpacked;
 use anyhow::{Result, bail};
+use std::path::Path;
 use std::process::Command;
 
-/// Where the Python environment with libtorrent lives, below the root.
+/// Where the Python environment lives, below the root.
 const VENV: &str = "target/interop/venv";
 
-/// The libtorrent that speaks BitTorrent v1, v2 and hybrid (from PyPI).
-const LIBTORRENT: &str = "2.1.1";
+/// The libtorrent that speaks v1, v2 and hybrid, from PyPI.
+const LIBTORRENT: &str = "libtorrent==2.1.1";
 
 /// A Debian package and how to see that it is there.
 struct Package {
@@ -21,8 +23,12 @@ struct Package {
 
 const INTEROP: &[Package] = &[
     Package {
-        name: "aria2",
-        present: || installed("aria2c"),
+        name: "apt",
+        present: || installed("apt-get") && installed("dpkg"),
+    },
+    Package {
+        name: "debian-archive-keyring",
+        present: || Path::new("/usr/share/keyrings/debian-archive-keyring.gpg").exists(),
     },
     Package {
         name: "iproute2",
@@ -40,10 +46,6 @@ const INTEROP: &[Package] = &[
                 &["-c", "import ensurepip"],
             ))
         },
-    },
-    Package {
-        name: "transmission-daemon",
-        present: || installed("transmission-daemon"),
     },
 ];
 
@@ -73,10 +75,6 @@ const BENCH: &[Package] = &[
         name: "rtorrent",
         present: || installed("rtorrent"),
     },
-    Package {
-        name: "transmission-cli",
-        present: || installed("transmission-create"),
-    },
 ];
 
 pub fn run(args: &[String]) -> Result<()> {
@@ -90,7 +88,8 @@ pub fn run(args: &[String]) -> Result<()> {
 /// All that the interop tests need.
 pub fn interop() -> Result<()> {
     packages(INTEROP)?;
-    venv()
+    venv()?;
+    unpacked::provide()
 }
 
 /// All that the benchmarks need: the same and a few more contestants.
@@ -125,13 +124,6 @@ fn packages(wanted: &[Package]) -> Result<()> {
             .args(&missing)
             .env("DEBIAN_FRONTEND", "noninteractive"),
     )?;
-    // The package starts a daemon where an init system runs; tests start their own.
-    if missing.contains(&"transmission-daemon") && installed("systemctl") {
-        succeeds(&mut command(
-            "systemctl",
-            &["disable", "--now", "transmission-daemon"],
-        ));
-    }
     match wanted.iter().find(|p| !(p.present)()) {
         Some(p) => bail!(
             "{} was installed, yet what it should bring is not there",
@@ -144,29 +136,29 @@ fn packages(wanted: &[Package]) -> Result<()> {
 fn venv() -> Result<()> {
     let python = root().join(VENV).join("bin/python");
     let python = python.to_string_lossy();
-    let check =
-        format!("import libtorrent, sys; sys.exit(libtorrent.__version__ != '{LIBTORRENT}.0')");
-    if succeeds(&mut command(&python, &["-c", &check])) {
+    let check = format!(
+        "import libtorrent; from importlib.metadata import version; \
+         assert 'libtorrent==' + version('libtorrent') == '{LIBTORRENT}'"
+    );
+    let usable = || succeeds(&mut command(&python, &["-c", &check]));
+    if usable() {
         return Ok(());
     }
     execute(&mut command(
         "/usr/bin/python3",
         &["-m", "venv", "--clear", VENV],
     ))?;
-    let wheel = format!("libtorrent=={LIBTORRENT}");
-    execute(&mut command(
-        &python,
-        &[
-            "-m",
-            "pip",
-            "install",
-            "-q",
-            "--disable-pip-version-check",
-            &wheel,
-        ],
-    ))?;
-    if !succeeds(&mut command(&python, &["-c", &check])) {
-        bail!("{VENV} does not give libtorrent {LIBTORRENT}; delete the folder and try again");
+    let install = [
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--disable-pip-version-check",
+        LIBTORRENT,
+    ];
+    execute(&mut command(&python, &install))?;
+    if !usable() {
+        bail!("{VENV} does not have {LIBTORRENT}; delete the folder and try again");
     }
     Ok(())
 }

@@ -1,0 +1,204 @@
+//! libtorrent 2.1.1, through `clients/lt.py`.
+
+use crate::content::{Content, Kind, Torrent};
+use crate::peer::{Peer, Role, Spoken};
+use crate::{Child, Scenario, scenario};
+use serde_json::Value;
+use std::fmt::Display;
+use std::net::SocketAddrV4;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Makes a torrent. A piece length of 0 leaves it to libtorrent.
+pub(crate) fn create(
+    content: &Content,
+    out: &Path,
+    kind: Kind,
+    piece_len: u32,
+    trackers: &[&str],
+) -> Torrent {
+    let mut command = script("create");
+    command.arg(&content.path).arg(out).args([
+        "--kind",
+        kind.name(),
+        "--piece-size",
+        &piece_len.to_string(),
+    ]);
+    for url in trackers {
+        command.args(["--tracker", url]);
+    }
+    made(command).remove(0).torrent(content, out)
+}
+
+/// Makes one torrent for each file of a folder, named after it.
+pub(crate) fn create_each(
+    folder: &Content,
+    out: &Path,
+    kind: Kind,
+    trackers: &[&str],
+) -> Vec<Torrent> {
+    std::fs::create_dir(out).unwrap();
+    let mut command = script("create");
+    command
+        .arg(&folder.path)
+        .arg(out)
+        .args(["--each", "--kind", kind.name()]);
+    for url in trackers {
+        command.args(["--tracker", url]);
+    }
+    let torrents = made(command).into_iter().map(|made| {
+        let name = made.0["name"].as_str().unwrap();
+        made.torrent(
+            &Content {
+                path: folder.path.join(name),
+            },
+            &out.join(format!("{name}.torrent")),
+        )
+    });
+    torrents.collect()
+}
+
+/// What the script says of one torrent.
+struct Made(Value);
+
+impl Made {
+    fn torrent(&self, content: &Content, path: &Path) -> Torrent {
+        let text = |key: &str| self.0[key].as_str().map(String::from);
+        Torrent {
+            path: path.to_path_buf(),
+            content: content.clone(),
+            magnet: text("magnet")
+                .unwrap()
+                .split("&tr=")
+                .next()
+                .unwrap()
+                .to_string(),
+            info_hash_v1: text("info_hash_v1"),
+            info_hash_v2: text("info_hash_v2"),
+        }
+    }
+}
+
+fn made(mut command: Command) -> Vec<Made> {
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let made: Result<Vec<_>, _> = said
+        .lines()
+        .map(|line| serde_json::from_str(line).map(Made))
+        .collect();
+    assert!(
+        output.status.success(),
+        "lt.py create: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    made.unwrap()
+}
+
+fn script(verb: &str) -> Command {
+    let venv = scenario::repository().join("target/interop/venv/bin/python");
+    assert!(
+        venv.exists(),
+        "no libtorrent: `cargo xtask setup` installs it"
+    );
+    let mut command = Command::new(venv);
+    command
+        .arg(scenario::repository().join("crates/interop/clients/lt.py"))
+        .arg(verb);
+    command
+}
+
+/// A libtorrent that has not started yet.
+pub struct Libtorrent {
+    addr: SocketAddrV4,
+    home: PathBuf,
+    args: Vec<String>,
+}
+
+impl Libtorrent {
+    pub(crate) fn new(scenario: &Scenario) -> Libtorrent {
+        let addr = scenario.next_addr();
+        Libtorrent {
+            addr,
+            home: scenario.home(addr),
+            args: Vec::new(),
+        }
+    }
+
+    /// Adds an argument of `lt.py peer`.
+    pub fn arg(mut self, arg: impl Display) -> Libtorrent {
+        self.args.push(arg.to_string());
+        self
+    }
+
+    /// Moves it to the LAN.
+    pub fn on_lan(mut self) -> Libtorrent {
+        self.addr = SocketAddrV4::new(crate::starling::lan_ip(self.addr), self.addr.port());
+        self
+    }
+
+    /// It connects to this peer.
+    pub fn knows(self, peer: &Peer) -> Libtorrent {
+        self.arg("--peer").arg(peer.addr)
+    }
+
+    /// It asks this DHT node first.
+    pub fn with_dht(self, nodes: &[&Peer]) -> Libtorrent {
+        nodes.iter().fold(self.arg("--dht"), |it, node| {
+            it.arg("--node").arg(node.addr)
+        })
+    }
+
+    /// Bytes a second that it sends at most.
+    pub fn limit_up(self, bytes: u64) -> Libtorrent {
+        self.arg("--limit-up").arg(bytes)
+    }
+
+    /// Seeds, and waits until it does.
+    pub fn seeds(self, torrent: &Torrent) -> Peer {
+        self.start(Role::Seed(torrent.clone())).serving()
+    }
+
+    /// Seeds several torrents whose contents lie in one folder, and waits until it does.
+    pub fn seeds_all(self, torrents: &[Torrent]) -> Peer {
+        let folder = torrents[0].content.path.parent().unwrap().to_path_buf();
+        self.launch(&paths(torrents), folder, &["--seed"]).serving()
+    }
+
+    /// Fetches several torrents.
+    pub fn gets_all(self, torrents: &[Torrent]) -> Peer {
+        let folder = self.home.join("got");
+        self.launch(&paths(torrents), folder, &[])
+    }
+
+    /// Starts it.
+    pub fn start(self, role: Role) -> Peer {
+        let flags: &[&str] = match role {
+            Role::Seed(_) => &["--seed"],
+            Role::Get { stay: true, .. } => &["--stay"],
+            Role::Get { .. } => &[],
+        };
+        let folder = role.folder(&self.home);
+        self.launch(&[role.source().as_arg()], folder, flags)
+    }
+
+    fn launch(self, sources: &[&str], folder: PathBuf, flags: &[&str]) -> Peer {
+        let mut command = script("peer");
+        command.args(sources).arg("--save").arg(&folder);
+        command.args(["--bind", &self.addr.to_string()]).args(flags);
+        command.args(["--progress", "0.2"]).args(&self.args);
+        let child = Child::start(&format!("libtorrent {}", self.addr), command, &self.home);
+        Peer {
+            addr: self.addr,
+            folder,
+            child,
+            signs: Box::new(Spoken),
+        }
+    }
+}
+
+fn paths(torrents: &[Torrent]) -> Vec<&str> {
+    torrents
+        .iter()
+        .map(|torrent| torrent.path.to_str().unwrap())
+        .collect()
+}

@@ -1,0 +1,209 @@
+//! The product: its binary as users have it, through flags, JSON lines and exit codes.
+
+use crate::peer::{Peer, Role, Spoken};
+use crate::scenario::repository;
+use crate::{Child, Scenario, Torrent};
+use std::ffi::OsStr;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+
+/// Makes sure that there is a binary: the one `STARLING_BIN` names, else what cargo builds now.
+/// To be called while the network is still there.
+pub(crate) fn build_once() {
+    BINARY.get_or_init(|| {
+        if let Some(path) = std::env::var_os("STARLING_BIN") {
+            let path = PathBuf::from(path);
+            return if path.is_file() {
+                Ok(path)
+            } else {
+                Err(format!("STARLING_BIN: no file {}", path.display()))
+            };
+        }
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let built = Command::new(cargo)
+            .args(["build", "--quiet", "-p", "cli"])
+            .current_dir(repository())
+            .status();
+        match built {
+            Ok(status) if status.success() => Ok(target_folder().join("starling")),
+            Ok(status) => Err(format!("cargo build -p cli: {status}")),
+            Err(error) => Err(format!("cargo build -p cli: {error}")),
+        }
+    });
+}
+
+/// Test binaries lie in `target/PROFILE/deps`.
+fn target_folder() -> PathBuf {
+    std::env::current_exe()
+        .unwrap()
+        .ancestors()
+        .nth(2)
+        .unwrap()
+        .to_path_buf()
+}
+
+fn binary() -> &'static Path {
+    match BINARY.get().expect("a scenario looks for the binary first") {
+        Ok(path) => path,
+        Err(why) => panic!("no starling to test: {why}"),
+    }
+}
+
+/// A peer's address on the LAN.
+pub(crate) fn lan_ip(addr: SocketAddrV4) -> Ipv4Addr {
+    let [_, _, _, n] = addr.ip().octets();
+    Ipv4Addr::new(10, 78, 0, n)
+}
+
+/// A `starling` command that has not started yet. It listens at an address of its own and
+/// finds peers in no way but those it is given.
+#[derive(Clone)]
+pub struct Starling {
+    /// Where it will listen.
+    pub addr: SocketAddrV4,
+    /// What stays from one run to the next (`STARLING_HOME`).
+    pub home: PathBuf,
+    dht: bool,
+    local: bool,
+    args: Vec<String>,
+    runs: u32,
+}
+
+impl Starling {
+    pub(crate) fn new(scenario: &Scenario) -> Starling {
+        let addr = scenario.next_addr();
+        Starling {
+            addr,
+            home: scenario.home(addr),
+            dht: false,
+            local: false,
+            args: Vec::new(),
+            runs: 0,
+        }
+    }
+
+    /// Adds an argument.
+    pub fn arg(mut self, arg: impl ToString) -> Starling {
+        self.args.push(arg.to_string());
+        self
+    }
+
+    /// It connects to this peer.
+    pub fn knows(self, peer: &Peer) -> Starling {
+        self.arg("--peer").arg(peer.addr)
+    }
+
+    /// It uses the DHT, starting from these nodes.
+    pub fn with_dht(mut self, nodes: &[&Peer]) -> Starling {
+        self.dht = true;
+        nodes
+            .iter()
+            .fold(self, |it, node| it.arg("--dht-bootstrap").arg(node.addr))
+    }
+
+    /// It lives on the LAN and uses local discovery there.
+    pub fn on_lan(mut self) -> Starling {
+        self.addr = SocketAddrV4::new(lan_ip(self.addr), self.addr.port());
+        self.local = true;
+        self
+    }
+
+    /// Where `get` puts what it fetches.
+    pub fn folder(&self) -> PathBuf {
+        self.home.join("got")
+    }
+
+    /// `starling seed TORRENT CONTENT`, until it serves.
+    pub fn seeds(&mut self, torrent: &Torrent) -> Peer {
+        self.start(Role::Seed(torrent.clone())).serving()
+    }
+
+    /// `starling seed CONTENT`, which makes the torrent itself, until it serves.
+    pub fn shares(&mut self, content: &crate::Content) -> Peer {
+        let child = self.run(&[OsStr::new("seed"), content.path.as_os_str()]);
+        let folder = content.path.parent().unwrap().to_path_buf();
+        Peer {
+            addr: self.addr,
+            folder,
+            child,
+            signs: Box::new(Spoken),
+        }
+        .serving()
+    }
+
+    /// `starling get` of several sources at once, into [`folder`](Starling::folder).
+    pub fn gets(&mut self, sources: &[&str]) -> Peer {
+        let folder = self.folder();
+        let mut args = vec![OsStr::new("get"), OsStr::new("-o"), folder.as_os_str()];
+        args.extend(sources.iter().map(OsStr::new));
+        let child = self.run(&args);
+        Peer {
+            addr: self.addr,
+            folder,
+            child,
+            signs: Box::new(Spoken),
+        }
+    }
+
+    /// Starts it in a role.
+    pub fn start(&mut self, role: Role) -> Peer {
+        match &role {
+            Role::Seed(torrent) => {
+                let child = self.run(&[
+                    OsStr::new("seed"),
+                    torrent.path.as_os_str(),
+                    torrent.content.path.as_os_str(),
+                ]);
+                let folder = role.folder(&self.home);
+                Peer {
+                    addr: self.addr,
+                    folder,
+                    child,
+                    signs: Box::new(Spoken),
+                }
+            }
+            Role::Get {
+                source,
+                stay: false,
+            } => self.gets(&[source.as_arg()]),
+            Role::Get { source, stay: true } => self.clone().arg("--seed").gets(&[source.as_arg()]),
+        }
+    }
+
+    /// Runs any network verb with the flags of this peer.
+    pub fn run(&mut self, args: &[&OsStr]) -> Child {
+        let mut command = self.bare(args);
+        command.args(["--bind", &self.addr.to_string(), "--json", "--yes"]);
+        if !self.dht {
+            command.arg("--no-dht");
+        }
+        if !self.local {
+            command.arg("--no-local-discovery");
+        }
+        command.args(&self.args);
+        self.runs += 1;
+        Child::start(
+            &format!("starling {}", self.addr),
+            command,
+            &self.home.join(format!("run{}", self.runs)),
+        )
+    }
+
+    /// Runs a verb that does not use the network, such as `create`, to its end.
+    pub fn runs(&self, args: &[&OsStr]) -> std::process::Output {
+        self.bare(args).output().unwrap()
+    }
+
+    fn bare(&self, args: &[&OsStr]) -> Command {
+        let mut command = Command::new(binary());
+        command
+            .args(args)
+            .env("STARLING_HOME", self.home.join("home"))
+            .env("HOME", &self.home);
+        command
+    }
+}

@@ -1,0 +1,93 @@
+//! `starling create` makes the same torrents as libtorrent: the same info-hashes from the same
+//! folder, kind and piece length.
+
+use interop::{Content, Kind, MIB, Scenario};
+use serde_json::Value;
+use std::ffi::OsStr;
+
+fn agrees_with_libtorrent(make: impl Fn(&Scenario) -> Content) {
+    let s = Scenario::new();
+    let content = make(&s);
+    let starling = s.starling();
+    for kind in [Kind::V1, Kind::V2, Kind::Hybrid] {
+        for (piece_size, piece_len) in [
+            ("16KiB", 16 << 10),
+            ("256KiB", 256 << 10),
+            ("1MiB", 1 << 20),
+        ] {
+            let theirs = s.torrent_with(&content, kind, piece_len, &[]);
+            let out = s.path("ours.torrent");
+            let made = starling.runs(&[
+                OsStr::new("create"),
+                content.path.as_os_str(),
+                OsStr::new("-o"),
+                out.as_os_str(),
+                OsStr::new(&format!("--{}", kind.name())),
+                OsStr::new("--piece-size"),
+                OsStr::new(piece_size),
+            ]);
+            assert!(made.status.success(), "create {kind:?}: {made:?}");
+            let inspected =
+                starling.runs(&[OsStr::new("inspect"), out.as_os_str(), OsStr::new("--json")]);
+            let ours: Value =
+                serde_json::from_slice(&inspected.stdout).expect("inspect --json prints JSON");
+            let hash = |key: &str| ours[key].as_str().map(String::from);
+            assert_eq!(
+                (hash("info_hash_v1"), hash("info_hash_v2")),
+                (theirs.info_hash_v1, theirs.info_hash_v2),
+                "{kind:?} with pieces of {piece_size}"
+            );
+            std::fs::remove_file(out).expect("create wrote it");
+        }
+    }
+}
+
+#[test]
+fn of_a_single_file() {
+    agrees_with_libtorrent(|s| s.file("film.mkv", 5 * MIB + 1));
+}
+
+#[test]
+fn of_a_file_smaller_than_a_block() {
+    agrees_with_libtorrent(|s| s.file("note.txt", 100));
+}
+
+#[test]
+fn of_a_nested_folder_with_empty_files_and_names_in_several_scripts() {
+    agrees_with_libtorrent(Scenario::album);
+}
+
+#[test]
+fn of_files_that_end_on_and_around_piece_borders() {
+    agrees_with_libtorrent(|s| {
+        let (block, piece) = (16 << 10, 256 << 10);
+        let files = [
+            ("a", block),
+            ("b", block - 1),
+            ("c", block + 1),
+            ("d", piece),
+            ("e", piece - 1),
+            ("f", piece + 1),
+            ("g/h", 2 * piece),
+            ("z", 3 * piece - block),
+        ];
+        s.folder("borders", &files)
+    });
+}
+
+#[test]
+fn of_names_that_sort_differently_as_bytes_and_as_paths() {
+    // '!' and '-' come before '/', digits and letters after it.
+    agrees_with_libtorrent(|s| {
+        let files = [
+            ("a!b", 70_000),
+            ("a/b", 70_001),
+            ("a-b", 70_002),
+            ("a0", 70_003),
+            ("A", 70_004),
+            ("ä", 70_005),
+            ("a/B/c", 9),
+        ];
+        s.folder("order", &files)
+    });
+}

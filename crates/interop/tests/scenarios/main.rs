@@ -1,0 +1,22 @@
+//! Starling against real clients. `cargo test -p interop magnets` runs one file of it.
+
+mod changed;
+mod controls;
+mod create;
+mod discovery;
+mod disk;
+mod magnets;
+mod manners;
+mod many;
+mod mixed;
+mod pairs;
+mod resume;
+mod trackers;
+
+use std::time::Duration;
+
+/// Ample for a transfer of a few MiB on a busy machine.
+const SOON: Duration = Duration::from_secs(60);
+
+/// With transmission in it, whose timers alone take half a minute.
+const PATIENT: Duration = Duration::from_secs(150);
