@@ -6,7 +6,9 @@
 //! awaits.
 
 pub(crate) mod dht;
+pub(crate) mod local;
 pub(crate) mod road;
+pub(crate) mod trackers;
 pub(crate) mod transfer;
 
 use std::cell::{Cell, RefCell};
@@ -24,6 +26,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use torrent::wire::BlockRef;
 
 use crate::keep::Keep;
+use crate::web::Web;
 use crate::{Event, Problem};
 use road::Road;
 use transfer::Transfer;
@@ -35,10 +38,16 @@ const DISK_RETRY: Duration = Duration::from_secs(2);
 
 pub(crate) struct Driver {
     pub session: RefCell<Session>,
-    /// The DHT node, unless it is switched off.
-    pub dht: Option<dht::DhtDriver>,
     pub store: Store,
     pub keep: Keep,
+    /// The DHT node, unless it is switched off.
+    pub dht: Option<dht::DhtDriver>,
+    /// Local service discovery, unless it is switched off or the network has no multicast.
+    pub local: Option<local::LocalDriver>,
+    pub web: Web,
+    pub udp_trackers: trackers::UdpTrackers,
+    pub use_trackers: bool,
+    pub peer_id: [u8; 20],
     pub bind: Option<IpAddr>,
     pub listening: SocketAddr,
     roads: RefCell<BTreeMap<ConnId, Rc<Road>>>,
@@ -53,6 +62,21 @@ pub(crate) struct Driver {
     pub slot_freed: Arc<Notify>,
 }
 
+/// What a driver is made of.
+pub(crate) struct Parts {
+    pub session: Session,
+    pub store: Store,
+    pub keep: Keep,
+    pub dht: Option<dht::DhtDriver>,
+    pub local: Option<local::LocalDriver>,
+    pub use_trackers: bool,
+    pub peer_id: [u8; 20],
+    pub bind: Option<IpAddr>,
+    pub listening: SocketAddr,
+    pub events: Sender<Event>,
+    pub slot_freed: Arc<Notify>,
+}
+
 struct Read {
     road: Rc<Road>,
     torrent: TorrentId,
@@ -61,30 +85,26 @@ struct Read {
 }
 
 impl Driver {
-    pub fn new(
-        session: Session,
-        dht: Option<dht::DhtDriver>,
-        store: Store,
-        keep: Keep,
-        bind: Option<IpAddr>,
-        listening: SocketAddr,
-        events: Sender<Event>,
-        slot_freed: Arc<Notify>,
-    ) -> Driver {
+    pub fn new(parts: Parts) -> Driver {
         Driver {
-            session: RefCell::new(session),
-            dht,
-            store,
-            keep,
-            bind,
-            listening,
+            session: RefCell::new(parts.session),
+            store: parts.store,
+            keep: parts.keep,
+            dht: parts.dht,
+            local: parts.local,
+            web: Web::new(parts.bind),
+            udp_trackers: trackers::UdpTrackers::default(),
+            use_trackers: parts.use_trackers,
+            peer_id: parts.peer_id,
+            bind: parts.bind,
+            listening: parts.listening,
             roads: RefCell::default(),
             transfers: RefCell::default(),
             reads: RefCell::default(),
             next_tag: Cell::new(0),
-            events,
+            events: parts.events,
             timer: Notify::new(),
-            slot_freed,
+            slot_freed: parts.slot_freed,
         }
     }
 
@@ -386,19 +406,25 @@ pub(crate) async fn accept(driver: Rc<Driver>, listener: tokio::net::TcpListener
 }
 
 /// Stops everything, so that nothing is lost: connections are closed, what is verified is synced
-/// and recorded.
+/// and recorded, trackers are told.
 pub(crate) async fn stop(driver: &Rc<Driver>) {
     driver.save_nodes();
     let ids: Vec<TorrentId> = driver.transfers.borrow().keys().copied().collect();
+    let mut following = Vec::new();
     for &id in &ids {
-        driver.tell(Input::Pause(id, Some("stopped".to_owned())));
         if let Some(t) = driver.transfers.borrow_mut().get_mut(&id) {
             t.flushed = t.info.is_none();
+            following.extend(t.following.clone());
         }
+        driver.tell(Input::Pause(id, Some("stopped".to_owned())));
         driver.store.flush(store_id(id));
     }
+    following.iter().for_each(|f| f.stop(driver));
     while !driver.transfers.borrow().values().all(|t| t.flushed) {
         tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    for f in following {
+        f.stopped.notified().await;
     }
 }
 
@@ -423,10 +449,26 @@ impl Driver {
                 dht.follow(self, id, hashes.wire());
             }
         }
+        if let Some(local) = &self.local {
+            if private {
+                local.remove(self, hashes.wire());
+            } else {
+                local.add(self, hashes.wire());
+            }
+        }
+        self.follow_trackers(id);
     }
 
     /// What is being done to find peers, in words.
     pub fn finding(&self, id: TorrentId) -> Vec<String> {
-        self.dht.iter().filter_map(|dht| dht.words(id)).collect()
+        let transfers = self.transfers.borrow();
+        let Some(t) = transfers.get(&id) else {
+            return Vec::new();
+        };
+        let mut words: Vec<String> = t.following.iter().flat_map(|f| f.words()).collect();
+        if !t.private() {
+            words.extend(self.dht.as_ref().map(|dht| dht.words(id)));
+        }
+        words
     }
 }

@@ -13,7 +13,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc as tokio_mpsc};
 
 use crate::drivers::dht::DhtDriver;
-use crate::drivers::{self, Driver};
+use crate::drivers::local::LocalDriver;
+use crate::drivers::{self, Driver, Parts};
 use crate::keep::Keep;
 use crate::{AddError, Config, Event, Options, Source, StartError, Status};
 
@@ -185,23 +186,32 @@ async fn begin(
         ..swarm::Config::default()
     };
     getrandom::fill(&mut engine.peer_id[8..]).map_err(std::io::Error::other)?;
+    let peer_id = engine.peer_id;
     let session = Session::new(engine, u64::from_le_bytes(seed), Instant::now());
-    let driver = Rc::new(Driver::new(
+    let local = match config.local_discovery {
+        true => LocalDriver::open(config.bind, listening.port()),
+        false => None,
+    };
+    let driver = Rc::new(Driver::new(Parts {
         session,
-        dht,
         store,
         keep,
-        config.bind,
+        dht,
+        local,
+        use_trackers: config.trackers,
+        peer_id,
+        bind: config.bind,
         listening,
         events,
         slot_freed,
-    ));
+    }));
     for listener in listeners {
         tokio::task::spawn_local(drivers::accept(driver.clone(), listener));
     }
     tokio::task::spawn_local(drivers::keep_time(driver.clone()));
     tokio::task::spawn_local(drivers::hear_disk(driver.clone(), done));
     tokio::task::spawn_local(drivers::dht::run(driver.clone()));
+    tokio::task::spawn_local(drivers::local::run(driver.clone()));
     Ok(driver)
 }
 

@@ -10,7 +10,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use discovery::scope::{Scope, may_refer};
+use discovery::scope::Scope;
+use discovery::tracker::rules::redirect_allowed;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, Url, header, redirect};
 
@@ -254,7 +255,7 @@ async fn resolve(url: &Url, v6: Option<bool>) -> Result<Vec<SocketAddr>, FetchEr
 
 /// Whether this step may be taken: to `ip`, after having been at `from`.
 fn judge(url: &Url, ip: IpAddr, trust: Trust, from: Option<IpAddr>) -> Result<(), FetchError> {
-    if from.is_some_and(|from| !may_refer(from, ip)) {
+    if from.is_some_and(|from| !redirect_allowed(from, ip)) {
         return Err(FetchError::Inward(url.to_string()));
     }
     let announces = url.path().starts_with("/announce");

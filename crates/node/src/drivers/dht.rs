@@ -290,7 +290,7 @@ impl DhtDriver {
     }
 
     /// What it is doing for a torrent, in words.
-    pub fn words(&self, torrent: TorrentId) -> Option<String> {
+    pub fn words(&self, torrent: TorrentId) -> String {
         let status = self.engine.borrow().status(Instant::now());
         let nodes = status.good_v4 + status.good_v6;
         let found: usize = self
@@ -300,11 +300,11 @@ impl DhtDriver {
             .filter(|s| s.torrent == torrent)
             .map(|s| s.found)
             .sum();
-        Some(match (nodes, found) {
+        match (nodes, found) {
             (0, _) => "DHT: no node answers yet".to_owned(),
             (n, 0) => format!("DHT: {n} nodes, no peers found yet"),
             (n, found) => format!("DHT: {n} nodes, {found} peers found"),
-        })
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use torrent::ids::InfoHashes;
 use torrent::magnet::Magnet;
 use torrent::metainfo::{Info, Metainfo, PieceLayers};
 
+use super::trackers::Following;
 use super::{Driver, store_id};
 use crate::{AddError, Event, Options, Place, Problem, ProblemKind, Source, Status};
 
@@ -24,6 +25,7 @@ pub(crate) struct Transfer {
     pub info: Option<Arc<Info>>,
     pub metainfo: Option<Metainfo>,
     pub trackers: Vec<Vec<String>>,
+    pub following: Option<Rc<Following>>,
     /// The link it came from: it may select files (BEP 53).
     link: Option<Box<Magnet>>,
     options: Options,
@@ -32,6 +34,8 @@ pub(crate) struct Transfer {
     pub checking: Option<(u32, u32)>,
     /// Why it stands still.
     pub problem: Option<Problem>,
+    /// There was something to fetch when it began.
+    began_incomplete: bool,
     /// It may never go on by itself.
     fatal: bool,
     /// Everything wanted is verified; waiting for the disk to say so.
@@ -138,11 +142,13 @@ impl Driver {
             info: None,
             metainfo: None,
             trackers,
+            following: None,
             link,
             options,
             root: PathBuf::new(),
             checking: None,
             problem: None,
+            began_incomplete: true,
             fatal: false,
             finishing: false,
             finished: false,
@@ -177,6 +183,7 @@ impl Driver {
             transfer.trackers = metainfo.trackers.clone();
         }
         transfer.metainfo = Some(metainfo);
+        transfer.began_incomplete = add.have.as_ref().is_some_and(|h| !h.is_full());
         self.transfers.borrow_mut().insert(id, transfer);
         self.event(Event::Metadata(id, info));
         if let Some(note) = prepared.note {
@@ -385,9 +392,13 @@ impl Driver {
         t.flushed = true;
         let news = ok && t.finishing && !t.finished;
         t.finished |= news;
+        let following = (t.following.clone(), t.began_incomplete);
         drop(transfers);
         if news {
             self.save_torrent(id);
+            if let (Some(following), true) = following {
+                following.completed(self);
+            }
             self.event(Event::Finished(id));
         }
     }

@@ -1,0 +1,304 @@
+//! The loop around a transfer's tracker announcer: HTTP and UDP announces, each to one address of
+//! each family.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::Instant;
+
+use discovery::tracker::rules::{Scheme, TrackerUrl};
+use discovery::tracker::udp::{self, Connection, Exchange};
+use discovery::tracker::{AnnounceId, Announcer, Config, Failure, Input, Output, Stats};
+use swarm::{Source, TorrentId};
+use tokio::net::UdpSocket;
+use tokio::sync::Notify;
+use torrent::tracker::{Announce, Announced, http};
+
+use super::Driver;
+use crate::Event;
+use crate::web::{MOST_ANNOUNCE, Trust};
+
+/// Largest UDP answer looked at, in bytes.
+const PACKET: usize = 4096;
+/// Leaves to talk to UDP trackers remembered; they live a minute each.
+const MOST_CONNECTIONS: usize = 256;
+
+/// The announcer of one transfer.
+pub(crate) struct Following {
+    torrent: TorrentId,
+    engine: RefCell<Announcer>,
+    wake: Notify,
+    /// What the trackers said last, for the person.
+    heard: RefCell<BTreeMap<String, String>>,
+    pub stopped: Notify,
+}
+
+/// What all announcers share.
+#[derive(Default)]
+pub(crate) struct UdpTrackers {
+    connections: RefCell<BTreeMap<SocketAddr, Connection>>,
+}
+
+impl Following {
+    fn tell(&self, driver: &Driver, input: Input) {
+        let now = Instant::now();
+        let mut engine = self.engine.borrow_mut();
+        if let Some(status) = driver.session.borrow_mut().status(now, self.torrent) {
+            engine.handle(
+                now,
+                Input::Stats(Stats {
+                    uploaded: status.sent,
+                    downloaded: status.received,
+                    left: (status.pieces > 0).then(|| status.wanted.saturating_sub(status.done)),
+                }),
+            );
+        }
+        engine.handle(now, input);
+        self.wake.notify_one();
+    }
+
+    /// The download has just become complete.
+    pub fn completed(&self, driver: &Driver) {
+        self.tell(driver, Input::Completed);
+    }
+
+    /// The torrent stops: trackers are told.
+    pub fn stop(&self, driver: &Driver) {
+        self.tell(driver, Input::Stop);
+    }
+
+    /// What the trackers said last, in words.
+    pub fn words(&self) -> Vec<String> {
+        self.heard
+            .borrow()
+            .iter()
+            .map(|(tracker, said)| format!("{tracker}: {said}"))
+            .collect()
+    }
+}
+
+impl Driver {
+    /// Begins to announce a transfer, once.
+    pub fn follow_trackers(self: &Rc<Self>, id: TorrentId) {
+        let mut transfers = self.transfers.borrow_mut();
+        let Some(t) = transfers.get_mut(&id) else {
+            return;
+        };
+        if !self.use_trackers || t.following.is_some() || t.trackers.iter().all(Vec::is_empty) {
+            return;
+        }
+        let config = Config {
+            tiers: t.trackers.clone(),
+            info_hashes: t.hashes.wire().collect(),
+            peer_id: self.peer_id,
+            port: self.listening.port(),
+        };
+        let mut seed = [0; 8];
+        // Without randomness the order of trackers is the same for all; nothing worse.
+        let _ = getrandom::fill(&mut seed);
+        let engine = Announcer::new(config, u64::from_le_bytes(seed), Instant::now());
+        let following = Rc::new(Following {
+            torrent: id,
+            engine: RefCell::new(engine),
+            wake: Notify::new(),
+            heard: RefCell::default(),
+            stopped: Notify::new(),
+        });
+        t.following = Some(following.clone());
+        drop(transfers);
+        tokio::task::spawn_local(run(self.clone(), following));
+    }
+}
+
+async fn run(driver: Rc<Driver>, following: Rc<Following>) {
+    following.tell(&driver, Input::Timeout);
+    loop {
+        loop {
+            let output = following.engine.borrow_mut().poll();
+            let Some(output) = output else { break };
+            match output {
+                Output::Announce { id, url, announce } => {
+                    tokio::task::spawn_local(announce_to(
+                        driver.clone(),
+                        following.clone(),
+                        id,
+                        url,
+                        announce,
+                    ));
+                }
+                Output::Peers(peers) => {
+                    driver.tell(swarm::Input::Peers(
+                        following.torrent,
+                        Source::Tracker,
+                        peers,
+                    ));
+                }
+                Output::ExternalIp(ip) => tracing::debug!(%ip, "a tracker sees us here"),
+                Output::Notice { tracker, message } => {
+                    let text = format!("{tracker}: {message}");
+                    let news = following
+                        .heard
+                        .borrow_mut()
+                        .insert(tracker, message.clone());
+                    // The same complaint every few minutes is no news.
+                    if news.as_ref() != Some(&message) {
+                        driver.event(Event::Notice(following.torrent, text));
+                    }
+                }
+                Output::Stopped => {
+                    following.stopped.notify_one();
+                    return;
+                }
+            }
+        }
+        let deadline = following.engine.borrow().deadline();
+        tokio::select! {
+            () = following.wake.notified() => {}
+            () = sleep_until(deadline) => following.tell(&driver, Input::Timeout),
+        }
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// One announce, to an address of each family the tracker has. A failure is reported only when
+/// there is no other address left.
+async fn announce_to(
+    driver: Rc<Driver>,
+    following: Rc<Following>,
+    id: AnnounceId,
+    url: TrackerUrl,
+    announce: Announce,
+) {
+    let unreachable = |why: String| Failure::Unreachable(why);
+    let addrs = match tokio::net::lookup_host((url.host(), url.port())).await {
+        Ok(addrs) => addrs.collect::<Vec<_>>(),
+        Err(error) => {
+            let result = Err(unreachable(error.to_string()));
+            return following.tell(&driver, Input::Announced { id, result });
+        }
+    };
+    let mut failure = unreachable("its name has no address".to_owned());
+    let mut reported = false;
+    for v6 in [false, true] {
+        let Some(&addr) = addrs.iter().find(|a| a.is_ipv6() == v6) else {
+            continue;
+        };
+        if driver.bind.is_some_and(|ip| ip.is_ipv6() != v6) {
+            continue;
+        }
+        let result = match url.may_be_at(addr.ip()) {
+            Err(error) => Err(unreachable(error.to_string())),
+            Ok(()) if url.scheme() == Scheme::Udp => {
+                over_udp(&driver, addr, &url, announce.clone()).await
+            }
+            Ok(()) => over_http(&driver, v6, &url, &announce).await,
+        };
+        match result {
+            Ok(answer) => {
+                let said = format!("{} peers", answer.peers.len());
+                following.heard.borrow_mut().insert(url.shown(), said);
+                following.tell(
+                    &driver,
+                    Input::Announced {
+                        id,
+                        result: Ok(answer),
+                    },
+                );
+                reported = true;
+            }
+            Err(why) => failure = why,
+        }
+    }
+    if !reported {
+        following.tell(
+            &driver,
+            Input::Announced {
+                id,
+                result: Err(failure),
+            },
+        );
+    }
+}
+
+async fn over_http(
+    driver: &Driver,
+    v6: bool,
+    url: &TrackerUrl,
+    announce: &Announce,
+) -> Result<Announced, Failure> {
+    let url = http::announce_url(url.as_str(), announce);
+    let body = driver
+        .web
+        .get(&url, Trust::Stranger, Some(v6), MOST_ANNOUNCE)
+        .await;
+    let body = body.map_err(|error| Failure::Unreachable(error.to_string()))?;
+    Ok(http::parse(&body)?)
+}
+
+async fn over_udp(
+    driver: &Driver,
+    addr: SocketAddr,
+    url: &TrackerUrl,
+    announce: Announce,
+) -> Result<Announced, Failure> {
+    let io = |error: std::io::Error| Failure::Unreachable(error.to_string());
+    let any: IpAddr = if addr.is_ipv4() {
+        [0, 0, 0, 0].into()
+    } else {
+        [0u16; 8].into()
+    };
+    let socket = UdpSocket::bind((driver.bind.unwrap_or(any), 0))
+        .await
+        .map_err(io)?;
+    socket.connect(addr).await.map_err(io)?;
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).map_err(|e| Failure::Unreachable(e.to_string()))?;
+    let known = driver.udp_trackers.connections.borrow().get(&addr).copied();
+    let seed = u64::from_le_bytes(seed);
+    let mut exchange = Exchange::new(
+        announce,
+        url.path(),
+        addr.is_ipv6(),
+        known,
+        seed,
+        Instant::now(),
+    );
+    let mut buf = [0; PACKET];
+    loop {
+        while let Some(output) = exchange.poll() {
+            match output {
+                udp::Output::Send(packet) => drop(socket.send(&packet).await),
+                udp::Output::Done(result) => {
+                    let mut known = driver.udp_trackers.connections.borrow_mut();
+                    known.retain(|_, c| c.is_alive(Instant::now()));
+                    if let Some(connection) = exchange.connection()
+                        && known.len() < MOST_CONNECTIONS
+                    {
+                        known.insert(addr, connection);
+                    }
+                    return result;
+                }
+            }
+        }
+        tokio::select! {
+            got = socket.recv(&mut buf) => match got {
+                Ok(n) => exchange.handle(Instant::now(), udp::Input::Packet(&buf[..n])),
+                // Nobody listens there: said at once, no need to wait for silence.
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                    return Err(io(error));
+                }
+                Err(_) => {}
+            },
+            () = sleep_until(exchange.deadline()) => {
+                exchange.handle(Instant::now(), udp::Input::Timeout);
+            }
+        }
+    }
+}
