@@ -12,7 +12,7 @@ mod value;
 mod write;
 
 use check::Checker;
-pub use value::{Dict, Elements, Entries, Kind, List, Value};
+pub use value::{Cursor, Dict, Elements, Entries, Kind, List, Value};
 pub use write::{Encoder, Owned};
 
 /// Deepest nesting of lists and dicts the presets allow. File trees (BEP 52) nest once a folder.

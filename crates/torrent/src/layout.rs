@@ -165,7 +165,9 @@ impl Layout {
         let mut places = Vec::with_capacity(files.size_hint().0.min(2 * MAX_FILES));
         let (mut size, mut payload, mut at, mut real) = (0u64, 0u64, 0u64, 0usize);
         for (index, FileLen { len, pad }) in files.enumerate() {
-            real += usize::from(!pad);
+            if !pad {
+                real += 1;
+            }
             if real > MAX_FILES || index >= 2 * MAX_FILES {
                 return Err(LayoutError::TooManyFiles);
             }

@@ -83,6 +83,9 @@ pub enum MetainfoError {
     /// A path longer than [`crate::names::MAX_PATH`].
     #[error("the path of file {0} is too long")]
     PathTooLong(usize),
+    /// All paths together are longer than 128 MiB.
+    #[error("the paths of the files are too long in all")]
+    PathsTooLong,
     /// A length that is missing, negative or no number.
     #[error("file {0} has no proper length")]
     BadLength(usize),
@@ -300,7 +303,7 @@ impl Metainfo {
     /// dict's exact bytes, however sloppy.
     pub fn parse(bytes: &[u8]) -> Result<Metainfo, MetainfoError> {
         let (file, oddities) = bencode::parse_noting(bytes, Limits::LENIENT.size(MAX_METAINFO))?;
-        let file = file.as_dict().ok_or(MetainfoError::NotADict)?;
+        let file = Keys::of(&file, &KEYS)?;
         let info = file.get("info").ok_or(MetainfoError::MissingInfo)?;
         let inside = info.span();
         let info = Info::parse(info.raw())?;
@@ -378,6 +381,40 @@ impl Metainfo {
             several => file.push(("url-list", strings(several))),
         }
         Owned::dict(file).encode()
+    }
+}
+
+/// The keys of a torrent file that are looked at.
+const KEYS: [&str; 10] = [
+    "announce",
+    "announce-list",
+    "comment",
+    "comment.utf-8",
+    "created by",
+    "creation date",
+    "info",
+    "nodes",
+    "piece layers",
+    "url-list",
+];
+
+/// The values of some keys of a dict, each the first of its name, found in one walk over what may
+/// be large.
+struct Keys<'a>(BTreeMap<&'a [u8], Value<'a>>);
+
+impl<'a> Keys<'a> {
+    fn of(dict: &Value<'a>, known: &[&str]) -> Result<Keys<'a>, MetainfoError> {
+        let mut keys = Keys(BTreeMap::new());
+        for (key, value) in dict.as_dict().ok_or(MetainfoError::NotADict)? {
+            if known.iter().any(|known| known.as_bytes() == key) {
+                keys.0.entry(key).or_insert(value);
+            }
+        }
+        Ok(keys)
+    }
+
+    fn get(&self, key: &str) -> Option<Value<'a>> {
+        self.0.get(key.as_bytes()).copied()
     }
 }
 

@@ -139,57 +139,85 @@ where
     I: IntoIterator<Item = &'a str> + Clone,
 {
     // For each path that is taken, the number its next namesake tries first.
-    let mut taken: HashMap<u128, u32> = HashMap::new();
-    let mut last_folder = "";
+    let mut taken: HashMap<Place, u32> = HashMap::new();
+    let mut last = Folder::default();
     for path in paths.clone() {
-        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-        if folder != last_folder {
-            let cuts = folder
-                .match_indices('/')
-                .map(|(at, _)| at)
-                .chain([folder.len()]);
-            taken.extend(cuts.map(|at| (fold(&folder[..at]), 2)));
-            last_folder = folder;
-        }
+        let (folder, _) = split(path);
+        last.go(folder, |place| {
+            taken.insert(place, 2);
+        });
     }
     let mut renamed = BTreeMap::new();
+    let mut last = Folder::default();
     for (index, path) in paths.into_iter().enumerate() {
-        let key = fold(path);
-        let Some(&number) = taken.get(&key) else {
-            taken.insert(key, 2);
+        let (folder, name) = split(path);
+        last.go(folder, |_| {});
+        let place = below(last.place, name);
+        let Some(&number) = taken.get(&place) else {
+            taken.insert(place, 2);
             continue;
         };
-        let split = path.rfind('/').map_or(0, |slash| slash + 1);
-        let (folder, name) = path.split_at(split);
         let mut number = number;
         let other = loop {
-            let other = format!("{folder}{}", shortened(name, &format!(" ({number})")));
+            let other = shortened(name, &format!(" ({number})"));
             number += 1;
-            if let Entry::Vacant(free) = taken.entry(fold(&other)) {
+            if let Entry::Vacant(free) = taken.entry(below(last.place, &other)) {
                 free.insert(2);
                 break other;
             }
         };
-        taken.insert(key, number);
-        renamed.insert(index, other);
+        taken.insert(place, number);
+        let slash = if folder.is_empty() { "" } else { "/" };
+        renamed.insert(index, format!("{folder}{slash}{other}"));
     }
     renamed
 }
 
-/// A digest that is the same for all paths that some system takes for one another.
-///
-/// Only 16 bytes are kept per path. Two paths with one digest would merely be told apart needlessly.
-fn fold(path: &str) -> u128 {
-    let digest = if path.is_ascii() {
-        Sha1::digest(path.to_ascii_lowercase())
+/// The folder of a path and the name in it.
+fn split(path: &str) -> (&str, &str) {
+    path.rsplit_once('/').unwrap_or(("", path))
+}
+
+/// What all paths have in common that some system takes for one another: a digest over their folded
+/// parts. Two others with one digest would merely be told apart needlessly.
+type Place = u128;
+
+/// The folder last gone to; files of one folder mostly stand together.
+#[derive(Default)]
+struct Folder<'a> {
+    path: &'a str,
+    place: Place,
+}
+
+impl<'a> Folder<'a> {
+    /// Goes to another folder, through those above it.
+    fn go(&mut self, path: &'a str, mut through: impl FnMut(Place)) {
+        if path == self.path {
+            return;
+        }
+        self.path = path;
+        self.place = 0;
+        for name in path.split('/').filter(|_| !path.is_empty()) {
+            self.place = below(self.place, name);
+            through(self.place);
+        }
+    }
+}
+
+/// The place of `name` in a folder.
+fn below(folder: Place, name: &str) -> Place {
+    let digest = Sha1::new().chain_update(folder.to_be_bytes());
+    let digest = if name.is_ascii() {
+        digest.chain_update(name.to_ascii_lowercase())
     } else {
         // Upper case first: ß and ss, ſ and s, ς and σ are one to some systems.
-        let upper: String = path.nfc().flat_map(char::to_uppercase).collect();
+        let upper: String = name.nfc().flat_map(char::to_uppercase).collect();
         let folded: String = upper.chars().flat_map(char::to_lowercase).nfc().collect();
-        Sha1::digest(folded)
+        digest.chain_update(folded)
     };
+    let digest = digest.finalize();
     let (head, _) = digest.split_first_chunk().expect("20 bytes hold 16");
-    u128::from_be_bytes(*head)
+    Place::from_be_bytes(*head)
 }
 
 #[cfg(test)]
@@ -318,6 +346,7 @@ mod tests {
         fn after_telling_apart_no_two_fold_to_the_same(paths in proptest::collection::vec("[aAbB]{1,2}(/[aA]( \\([23]\\))?){0,2}", 0..40)) {
             let renamed = tell_apart(paths.iter().map(String::as_str));
             let paths: Vec<_> = paths.iter().enumerate().map(|(i, p)| renamed.get(&i).unwrap_or(p)).collect();
+            let fold = |path: &str| path.split('/').fold(0, below);
             let mut files: Vec<_> = paths.iter().map(|path| fold(path)).collect();
             files.sort();
             prop_assert!(files.windows(2).all(|pair| pair[0] != pair[1]));

@@ -63,7 +63,7 @@ fn bencode_holds(bytes: &[u8]) {
             bencode::parse(&again, Limits::STRICT).is_ok(),
             "what is written is canonical"
         );
-        let (prefix, used) = bencode::parse_prefix(bytes, Limits::LENIENT).unwrap();
+        let (prefix, used) = bencode::parse_prefix(bytes, Limits::LENIENT).expect("whole");
         assert_eq!((prefix, used), (value, value.raw().len()));
     }
 }
@@ -104,10 +104,10 @@ fn metainfo_holds(bytes: &[u8]) {
         return;
     };
     info_holds(&metainfo.info);
-    let again = Metainfo::parse(&metainfo.to_bytes()).unwrap();
+    let again = Metainfo::parse(&metainfo.to_bytes()).expect("written");
     assert_eq!(again.info.hashes(), metainfo.info.hashes());
     assert_eq!(again.piece_layers, metainfo.piece_layers);
-    let link: Magnet = Magnet::of(&metainfo).to_string().parse().unwrap();
+    let link: Magnet = Magnet::of(&metainfo).to_string().parse().expect("written");
     assert_eq!(link.hashes, metainfo.info.hashes());
 }
 

@@ -163,7 +163,9 @@ impl<'a, 'n> Checker<'a, 'n> {
         self.at += 1;
         let start = self.at;
         let negative = self.peek()? == b'-';
-        self.at += usize::from(negative);
+        if negative {
+            self.at += 1;
+        }
         let number = self.digits()?;
         if number > i64::MAX as u64 + u64::from(negative) {
             return Err(Error {

@@ -142,6 +142,26 @@ fn a_payload_may_follow_a_prefix() {
 }
 
 #[test]
+fn a_cursor_walks_a_tree_in_one_go() {
+    let tree = strict(b"d1:ad1:bi1e1:clee1:di2ee")
+        .unwrap()
+        .as_dict()
+        .unwrap();
+    let mut cursor = tree.cursor();
+    assert_eq!(cursor.key(), Some(&b"a"[..]));
+    assert!(cursor.enter());
+    assert_eq!(cursor.key(), Some(&b"b"[..]));
+    assert!(!cursor.enter());
+    assert_eq!(cursor.value().as_int(), Some(1));
+    assert_eq!(cursor.key(), Some(&b"c"[..]));
+    assert_eq!(cursor.value().raw(), b"le");
+    assert_eq!(cursor.key(), None);
+    assert_eq!(cursor.key(), Some(&b"d"[..]));
+    assert_eq!(cursor.value().as_int(), Some(2));
+    assert_eq!((cursor.key(), cursor.key()), (None, None));
+}
+
+#[test]
 fn hostile_nesting_ends_at_the_depth_limit() {
     let deep = vec![b'l'; 1_000_000];
     assert_eq!(lenient(&deep), Err(ErrorKind::TooDeep));

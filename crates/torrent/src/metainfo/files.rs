@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{MAX_NOTICES, MetainfoError, Notice};
-use crate::bencode::{Dict, Entries, Value};
+use crate::bencode::{Cursor, Value};
 use crate::layout::{FileLen, MAX_FILES};
 use crate::names;
 
@@ -14,6 +14,10 @@ pub(super) const EXECUTABLE: u8 = 1;
 pub(super) const HIDDEN: u8 = 2;
 pub(super) const SYMLINK: u8 = 4;
 pub(super) const PAD: u8 = 8;
+
+/// Most bytes in all paths together. A deep tree repeats the names of its folders in every path, so
+/// a small torrent could otherwise fill the memory.
+const MAX_PATHS: usize = 128 * 1024 * 1024;
 
 /// BitComet's way of naming padding, older than BEP 47.
 const BITCOMET_PADDING: &[u8] = b"_____padding_file_";
@@ -55,7 +59,9 @@ impl Files {
     fn push(&mut self, parts: &[&[u8]], properties: &Properties<'_>) -> Result<(), MetainfoError> {
         let index = self.lens.len();
         let pad = properties.attrs & PAD != 0;
-        self.real += usize::from(!pad);
+        if !pad {
+            self.real += 1;
+        }
         if self.real > MAX_FILES || index >= 2 * MAX_FILES {
             return Err(MetainfoError::TooManyFiles);
         }
@@ -75,7 +81,10 @@ impl Files {
         if self.arena.len() - start > names::MAX_PATH {
             return Err(MetainfoError::PathTooLong(index));
         }
-        let end = u32::try_from(self.arena.len()).map_err(|_| MetainfoError::PathTooLong(index))?;
+        if self.arena.len() > MAX_PATHS {
+            return Err(MetainfoError::PathsTooLong);
+        }
+        let end = self.arena.len() as u32;
         if changed && !pad {
             self.listed
                 .extend(on_disk(parts).map(|path| (index as u32, path)));
@@ -110,10 +119,10 @@ impl Files {
 
     /// What only shows once all files are known: paths that collide, and links that mean something
     /// else than they say.
-    fn complete(mut self) -> Result<Files, MetainfoError> {
-        self.tell_apart()?;
+    fn complete(mut self) -> Files {
+        self.tell_apart();
         self.aim_links();
-        Ok(self)
+        self
     }
 
     /// The indices of real files.
@@ -122,10 +131,10 @@ impl Files {
     }
 
     /// Gives a path of its own to every file that shares one with another on some system.
-    fn tell_apart(&mut self) -> Result<(), MetainfoError> {
+    fn tell_apart(&mut self) {
         let renamed = names::tell_apart(self.real().map(|i| self.path(i)));
         if renamed.is_empty() {
-            return Ok(());
+            return;
         }
         let mut shared: HashMap<&str, usize> = HashMap::new();
         self.real()
@@ -138,9 +147,11 @@ impl Files {
         for index in 0..self.lens.len() {
             let from = self.path(index);
             let to = renamed.get(&at).filter(|_| !self.lens[index].pad);
-            at += usize::from(!self.lens[index].pad);
+            if !self.lens[index].pad {
+                at += 1;
+            }
             arena.push_str(to.map_or(from, String::as_str));
-            ends.push(u32::try_from(arena.len()).map_err(|_| MetainfoError::PathTooLong(index))?);
+            ends.push(arena.len() as u32);
             let Some(to) = to else { continue };
             if notices.len() < MAX_NOTICES {
                 notices.push(Notice::Renamed {
@@ -158,7 +169,6 @@ impl Files {
         }
         notices.into_iter().for_each(|notice| self.note(notice));
         (self.arena, self.ends) = (arena, ends);
-        Ok(())
     }
 
     /// Links of older torrents are relative to where they lie, not to the torrent's folder as BEP 47
@@ -297,7 +307,7 @@ pub(super) fn v1_list(list: &Value<'_>) -> Result<Files, MetainfoError> {
         let (parts, properties) = v1_entry(&entry, index)?;
         files.push(&parts, &properties)?;
     }
-    files.complete()
+    Ok(files.complete())
 }
 
 /// The leaves of `file tree` (BEP 52), and whether it is a single file.
@@ -312,7 +322,7 @@ pub(super) fn v2_tree(tree: &Value<'_>) -> Result<(Files, bool), MetainfoError> 
         index += 1;
     }
     let single = index == 1 && walk.deepest == 1;
-    Ok((files.complete()?, single))
+    Ok((files.complete(), single))
 }
 
 /// Both lists of a hybrid, which must name the same files in the same order.
@@ -362,7 +372,7 @@ pub(super) fn hybrid(
     if walk.next()?.is_some() {
         return Err(MetainfoError::HalvesDisagree(files.lens.len()));
     }
-    files.complete()
+    Ok(files.complete())
 }
 
 fn v2_properties<'a>(entry: &Value<'a>, index: usize) -> Result<Properties<'a>, MetainfoError> {
@@ -382,11 +392,13 @@ fn v2_properties<'a>(entry: &Value<'a>, index: usize) -> Result<Properties<'a>, 
     Ok(properties)
 }
 
-/// Walks the leaves of a file tree in order, without recursion.
+/// Walks the leaves of a file tree in order, each byte once and without recursion.
 struct Walk<'a> {
-    open: Vec<Entries<'a>>,
-    /// The path of the leaf last answered.
+    cursor: Cursor<'a>,
+    /// The path of the leaf last answered, or of the folder being walked.
     parts: Vec<&'a [u8]>,
+    /// How many folders are open, the top of the tree included.
+    open: usize,
     deepest: usize,
 }
 
@@ -394,45 +406,39 @@ impl<'a> Walk<'a> {
     fn new(tree: &Value<'a>) -> Result<Walk<'a>, MetainfoError> {
         let tree = tree.as_dict().ok_or(MetainfoError::BadTree)?;
         Ok(Walk {
-            open: vec![tree.iter()],
+            cursor: tree.cursor(),
             parts: Vec::new(),
+            open: 1,
             deepest: 0,
         })
     }
 
     /// The next file's entry; its path is then in `parts`.
     fn next(&mut self) -> Result<Option<Value<'a>>, MetainfoError> {
-        while let Some(entries) = self.open.last_mut() {
-            let Some((name, below)) = entries.next() else {
-                self.open.pop();
+        while self.open > 0 {
+            self.parts.truncate(self.open - 1);
+            let Some(name) = self.cursor.key() else {
+                self.open -= 1;
                 continue;
             };
-            self.parts.truncate(self.open.len() - 1);
-            let below = below
-                .as_dict()
-                .filter(|_| !name.is_empty())
-                .ok_or(MetainfoError::BadTree)?;
+            if name.is_empty() || !self.cursor.enter() {
+                return Err(MetainfoError::BadTree);
+            }
             self.parts.push(name);
             self.deepest = self.deepest.max(self.parts.len());
-            match leaf(&below)? {
-                Some(entry) => return Ok(Some(entry)),
-                None => self.open.push(below.iter()),
+            // A file is a dict with nothing but a dict under an empty key, which sorts first.
+            let mut inside = self.cursor.clone();
+            if inside.key() != Some(b"") {
+                self.open += 1;
+                continue;
             }
+            let entry = inside.value();
+            if entry.as_dict().is_none() || inside.key().is_some() {
+                return Err(MetainfoError::BadTree);
+            }
+            self.cursor = inside;
+            return Ok(Some(entry));
         }
         Ok(None)
-    }
-}
-
-/// The entry of a file, if this node of the tree is one: nothing but a dict under an empty key.
-fn leaf<'a>(node: &Dict<'a>) -> Result<Option<Value<'a>>, MetainfoError> {
-    // The empty key sorts first, so a folder shows at its first byte; in an unsorted tree an empty
-    // key turns up as a name and is refused there.
-    if !node.value().raw().starts_with(b"d0:") {
-        return Ok(None);
-    }
-    let mut entries = node.iter();
-    match (entries.next(), entries.next()) {
-        (Some((_, entry)), None) if entry.as_dict().is_some() => Ok(Some(entry)),
-        _ => Err(MetainfoError::BadTree),
     }
 }

@@ -8,7 +8,7 @@ use sha1::{Digest, Sha1};
 use sha2::Sha256;
 
 use super::files::{self, EXECUTABLE, Files, HIDDEN, PAD, SYMLINK};
-use super::{MAX_NOTICES, MetainfoError, Notice};
+use super::{Keys, MAX_NOTICES, MetainfoError, Notice};
 use crate::bencode::{self, Limits, Value};
 use crate::ids::{InfoHashes, Sha1Hash, Sha256Hash};
 use crate::layout::{Kind, Layout, check_piece_length};
@@ -60,42 +60,21 @@ pub struct FileRef<'a> {
     pub hidden: bool,
 }
 
-/// The values of the keys that matter, each the first of its name.
-#[derive(Default)]
-struct Keys<'a>(BTreeMap<&'a [u8], Value<'a>>);
-
-impl<'a> Keys<'a> {
-    const KNOWN: [&'static [u8]; 13] = [
-        b"collections",
-        b"file tree",
-        b"files",
-        b"length",
-        b"meta version",
-        b"name",
-        b"name.utf-8",
-        b"piece length",
-        b"pieces",
-        b"private",
-        b"similar",
-        b"source",
-        b"symlink path",
-    ];
-
-    /// One walk over the dict, which may be large.
-    fn of(info: &Value<'a>) -> Result<Keys<'a>, MetainfoError> {
-        let mut keys = Keys::default();
-        for (key, value) in info.as_dict().ok_or(MetainfoError::NotADict)? {
-            if Keys::KNOWN.contains(&key) {
-                keys.0.entry(key).or_insert(value);
-            }
-        }
-        Ok(keys)
-    }
-
-    fn get(&self, key: &str) -> Option<Value<'a>> {
-        self.0.get(key.as_bytes()).copied()
-    }
-}
+/// The keys of an info dict that are looked at here.
+const KEYS: [&str; 12] = [
+    "collections",
+    "file tree",
+    "files",
+    "length",
+    "meta version",
+    "name",
+    "name.utf-8",
+    "piece length",
+    "pieces",
+    "private",
+    "similar",
+    "source",
+];
 
 impl Info {
     /// Reads an info dict from exactly its bytes, as they stand in a torrent file or came from peers
@@ -105,7 +84,7 @@ impl Info {
         if info.raw().len() != raw.len() {
             return Err(MetainfoError::TrailingInfo);
         }
-        let keys = Keys::of(&info)?;
+        let keys = Keys::of(&info, &KEYS)?;
         let kind = kind(&keys)?;
         if let Some(oddity) = oddities.first().filter(|_| kind.has_v2()) {
             return Err(MetainfoError::NotCanonical(*oddity));

@@ -378,6 +378,19 @@ fn a_deep_tree_ends_at_the_limit_and_not_in_the_stack() {
 }
 
 #[test]
+fn a_deep_tree_can_not_fill_the_memory_with_its_paths() {
+    // 60,000 files below folders that make each path 3 KB: 4 MB that would become 180 MB.
+    let files: Vec<(Vec<u8>, Owned)> = (0..60_000)
+        .map(|i| (format!("{i:06}").into_bytes(), leaf(0, 0)))
+        .collect();
+    let mut tree = Owned::dict(files);
+    for _ in 0..15 {
+        tree = Owned::dict([([b'x'; 200], tree)]);
+    }
+    assert_eq!(parse(v2(tree)), Err(MetainfoError::PathsTooLong));
+}
+
+#[test]
 fn paths_come_out_safe_and_apart_and_can_be_looked_up_as_listed() {
     let info = v1_of(&[
         &[b"..", b"..", b"etc", b"passwd"],
