@@ -5,8 +5,8 @@
 //! ```
 //!
 //! The two families are two DHTs that share an id. Each has its own routing table and its own walks (`dht/node.rs`); they
-//! only tell each other of nodes while starting. This file answers other nodes' questions, starts searches, and
-//! joins what the families find.
+//! only tell each other of nodes while starting. `dht/server.rs` answers other nodes. This file starts searches
+//! and joins what the families find.
 //!
 //! Ids are not bound to addresses yet (BEP 42); the `ip` field that makes it possible is sent. Stored values
 //! (BEP 44) will be two more queries beside `get_peers` and `announce_peer`; until then they are refused as unknown.
@@ -16,6 +16,7 @@ mod lookup;
 mod node;
 mod peers;
 mod queries;
+mod server;
 mod table;
 mod tokens;
 
@@ -23,14 +24,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use torrent::krpc::{self, Body, KrpcError, Message, NodeId, NodeInfo, Query, Response, Want};
+use torrent::krpc::{Body, KrpcError, Message, NodeId, NodeInfo, Query};
 
-use limiter::Limiter;
 use lookup::Goal;
 use node::{ENOUGH, Event, Node, Shared};
-use peers::Peers;
-use table::{K, Standing};
-use tokens::Tokens;
+use server::{Nearest, Server};
 
 /// How often whoever wants to be found should search and announce again. Others forget after half an hour.
 pub const REANNOUNCE: Duration = Duration::from_secs(15 * 60);
@@ -40,13 +38,6 @@ const MAX_RUNNING: usize = 16;
 
 /// Searches waiting for their turn: enough for a program with thousands of torrents.
 const MAX_WAITING: usize = 16_384;
-
-/// Most peers in an answer, so that with nodes of both families it stays below [`krpc::MAX_SENT_LEN`].
-const MAX_VALUES_V4: usize = 40;
-const MAX_VALUES_V6: usize = 16;
-
-/// How often announces that have become old are swept out.
-const SWEEP: Duration = Duration::from_secs(5 * 60);
 
 /// Least time between two questions for the routers' addresses.
 const RESOLVE_GAP: Duration = Duration::from_secs(60);
@@ -123,7 +114,7 @@ pub enum Output {
     Send {
         /// There.
         to: SocketAddr,
-        /// At most [`krpc::MAX_SENT_LEN`] bytes.
+        /// At most [`MAX_SENT_LEN`](torrent::krpc::MAX_SENT_LEN) bytes.
         bytes: Vec<u8>,
     },
     /// Ask the name service for this host and give its addresses with this port to [`Input::Resolved`].
@@ -191,10 +182,7 @@ pub struct Dht {
     resolve_at: Instant,
     searches: BTreeMap<SearchId, Search>,
     waiting: VecDeque<SearchId>,
-    stored: Peers,
-    sweep_at: Instant,
-    tokens: Tokens,
-    limiter: Limiter,
+    server: Server,
 }
 
 impl Dht {
@@ -221,10 +209,7 @@ impl Dht {
             resolve_at: now,
             searches: BTreeMap::new(),
             waiting: VecDeque::new(),
-            stored: Peers::default(),
-            sweep_at: now + SWEEP,
-            tokens: Tokens::new(config.secret, now),
-            limiter: Limiter::new(now),
+            server: Server::new(config.secret, now),
         }
     }
 
@@ -247,7 +232,7 @@ impl Dht {
             good_v4: good(&self.v4),
             good_v6: good(&self.v6),
             searches: self.searches.len(),
-            stored_peers: self.stored.len(),
+            stored_peers: self.server.stored_peers(),
         }
     }
 
@@ -303,7 +288,7 @@ impl Dht {
     pub fn deadline(&self) -> Option<Instant> {
         self.families()
             .filter_map(Node::deadline)
-            .chain([self.sweep_at])
+            .chain([self.server.deadline()])
             .min()
     }
 
@@ -326,10 +311,7 @@ impl Dht {
 
     /// Does what time and the facts so far call for, until nothing more follows from it.
     fn advance(&mut self, now: Instant) {
-        if now >= self.sweep_at {
-            self.stored.expire(now);
-            self.sweep_at = now + SWEEP;
-        }
+        self.server.sweep(now);
         loop {
             for node in self.v4.iter_mut().chain(&mut self.v6) {
                 node.advance(now, &mut self.shared);
@@ -520,11 +502,8 @@ impl Dht {
                 transaction,
                 argument,
             }) => {
-                if !self.shared.read_only && self.limiter.allows(now, from) {
-                    let body = refusal(
-                        krpc::code::PROTOCOL,
-                        &format!("missing or malformed: {argument}"),
-                    );
+                if !self.shared.read_only && self.server.allows(now, from) {
+                    let body = server::malformed(argument);
                     self.shared.send(from, &transaction, body, Some(from));
                 }
             }
@@ -532,7 +511,7 @@ impl Dht {
         }
     }
 
-    /// Answers another node's question.
+    /// Answers another node's question, and takes note of the node.
     fn query(
         &mut self,
         now: Instant,
@@ -542,96 +521,29 @@ impl Dht {
         is_read_only: bool,
     ) {
         let asking = query.id();
-        if self.shared.read_only
-            || asking == Some(self.shared.id)
-            || !self.limiter.allows(now, from)
+        if self.shared.read_only || asking == Some(self.shared.id) || !self.server.allows(now, from)
         {
             return;
         }
-        let mut response = Response::new(self.shared.id);
-        let body = match query {
-            Query::Ping { .. } => Body::Response(response),
-            Query::FindNode { id, target, want } => {
-                self.add_nodes(now, &mut response, id, &target, want, from);
-                Body::Response(response)
-            }
-            Query::GetPeers {
-                id,
-                info_hash,
-                want,
-            } => {
-                self.add_nodes(now, &mut response, id, &NodeId(info_hash), want, from);
-                let v4 = from.is_ipv4();
-                let count = if v4 { MAX_VALUES_V4 } else { MAX_VALUES_V6 };
-                response.values =
-                    self.stored
-                        .sample(now, &info_hash, v4, count, &mut self.shared.rng);
-                response.token = Some(self.tokens.token(now, from.ip()));
-                Body::Response(response)
-            }
-            Query::AnnouncePeer {
-                info_hash,
-                port,
-                implied_port,
-                token,
-                ..
-            } => {
-                let peer =
-                    SocketAddr::new(from.ip(), if implied_port { from.port() } else { port });
-                if !self.tokens.accepts(now, from.ip(), &token) {
-                    refusal(krpc::code::PROTOCOL, "bad token")
-                } else if self.stored.announce(now, info_hash, peer) {
-                    Body::Response(response)
-                } else {
-                    refusal(krpc::code::SERVER, "no room")
-                }
-            }
-            Query::Unknown { .. } => refusal(krpc::code::METHOD_UNKNOWN, "method unknown"),
+        let nearest = Nearest {
+            now,
+            v4: self.v4.as_ref(),
+            v6: self.v6.as_ref(),
         };
+        let body = self.server.answer(
+            now,
+            from,
+            self.shared.id,
+            query,
+            &nearest,
+            &mut self.shared.rng,
+        );
         self.shared.send(from, transaction, body, Some(from));
         if let (Some(id), false) = (asking, is_read_only)
             && let (Some(node), shared) = self.family(from.is_ipv4())
         {
             node.heard(now, shared, NodeInfo { id, addr: from });
         }
-    }
-
-    /// Adds the nodes nearest to `target` in the families that are wanted (BEP 32).
-    fn add_nodes(
-        &self,
-        now: Instant,
-        response: &mut Response,
-        asking: NodeId,
-        target: &NodeId,
-        want: Option<Want>,
-        from: SocketAddr,
-    ) {
-        let want = want.unwrap_or(Want {
-            n4: from.is_ipv4(),
-            n6: from.is_ipv6(),
-        });
-        let nearest = |node: &Option<Node>| {
-            let table = &node.as_ref()?.table;
-            let mut nodes =
-                table.closest(now, target, K + 1, |standing| standing == Standing::Good);
-            if nodes.is_empty() {
-                nodes = table.closest(now, target, K + 1, |standing| {
-                    standing == Standing::Questionable
-                });
-            }
-            nodes.retain(|node| node.id != asking);
-            nodes.truncate(K);
-            Some(nodes)
-        };
-        response.nodes = want.n4.then(|| nearest(&self.v4)).flatten();
-        response.nodes6 = want.n6.then(|| nearest(&self.v6)).flatten();
-    }
-}
-
-fn refusal(code: u16, message: &str) -> Body {
-    Body::Error {
-        code,
-        message: message.to_owned(),
     }
 }
 

@@ -1,5 +1,9 @@
 //! One node and a hand that plays all others.
 
+use torrent::krpc::{self, Response, Want};
+
+use super::server::{MAX_VALUES_V4, MAX_VALUES_V6};
+use super::table::K;
 use super::*;
 
 const OURS: NodeId = NodeId([0; 20]);
@@ -349,7 +353,7 @@ fn the_longest_answer_fits_into_a_packet() {
                 } else {
                     ([9; 16], 20_000 + port).into()
                 };
-                hand.dht.stored.announce(now, HASH, peer);
+                hand.dht.server.stored.announce(now, HASH, peer);
             }
         }
         let from: SocketAddr = if v4 {
