@@ -389,6 +389,7 @@ impl Torrent {
         if let Some(listens) = peer.listens
             && !peer.outgoing
         {
+            self.roster.add(now, listens, Source::Incoming);
             self.roster.hold(listens);
         }
         if self.info.is_none() {

@@ -225,6 +225,15 @@ impl Peer {
         }
     }
 
+    /// Where it can be dialled, as far as we know; an incoming connection's own port is no such
+    /// place.
+    pub fn home(&self) -> SocketAddr {
+        match self.listens {
+            Some(listens) if !self.outgoing => listens,
+            _ => self.addr,
+        }
+    }
+
     /// Notes a request.
     pub fn ask(&mut self, now: Instant, block: BlockRef) {
         if self.live == 0 {

@@ -19,7 +19,8 @@ use crate::{Bitfield, ConnId};
 /// Until this many pieces are here, new ones are taken at random: a newcomer needs something to
 /// trade soon, and the rarest piece is on few, busy peers.
 const RANDOM_FIRST: u32 = 4;
-/// Copies of one block asked for in the end game; more only wastes bandwidth.
+/// Copies of one block asked for in the end game; more only wastes bandwidth. The second is asked
+/// of a quick peer, so that slow ones cannot hold up a block together.
 const END_GAME_COPIES: u8 = 2;
 /// Blocks taken from others' requests at once in the end game.
 const END_GAME_BATCH: usize = 8;
@@ -65,6 +66,8 @@ pub struct Asker<'a> {
     pub room: usize,
     /// How many blocks are already asked of it: end game waits until it is nearly idle.
     pub outstanding: usize,
+    /// Whether it is about as quick as the quickest: others' blocks are asked of such peers only.
+    pub quick: bool,
     /// Whether this block is among those: the end game asks others' blocks only.
     pub asked: &'a dyn Fn(BlockRef) -> bool,
 }
@@ -265,7 +268,8 @@ impl Picker {
         if !crowded {
             self.pick_partials(layout, asker, &mut picked, |p, _| !p.solo);
         }
-        if picked.is_empty() && asker.outstanding < END_GAME_BATCH {
+        let helpful = asker.quick && asker.outstanding < END_GAME_BATCH;
+        if picked.is_empty() && helpful && self.is_end_game() {
             self.pick_end_game(layout, asker, &mut picked);
         }
         picked
@@ -359,13 +363,17 @@ impl Picker {
         }
     }
 
+    /// Every block still wanted is asked of somebody: what this peer could add elsewhere is not the
+    /// question.
+    fn is_end_game(&self) -> bool {
+        self.left as usize <= self.partials.len() && self.partials.values().all(|p| p.missing == 0)
+    }
+
     fn pick_end_game(&mut self, layout: &Layout, asker: &Asker<'_>, picked: &mut Vec<BlockRef>) {
         let pieces: Vec<u32> = self
             .partials
             .iter()
-            .filter(|&(&piece, p)| {
-                !p.whole() && !p.solo && p.owner != Some(asker.conn) && (asker.has)(piece)
-            })
+            .filter(|&(&piece, p)| !p.whole() && !p.solo && (asker.has)(piece))
             .map(|(&piece, _)| piece)
             .collect();
         let room = asker.room.min(END_GAME_BATCH);

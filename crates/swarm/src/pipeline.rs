@@ -20,6 +20,9 @@ const STALL_LEAST: Duration = Duration::from_secs(3);
 /// ...and any peer this long at most before its blocks are asked of others.
 const STALL_MOST: Duration = Duration::from_secs(30);
 
+/// A peer this many times slower than the quickest one is of no help to others' requests.
+const QUICK: u32 = 4;
+
 /// The request window of one peer.
 #[derive(Clone, Debug)]
 pub struct Pipeline {
@@ -124,6 +127,20 @@ impl Pipeline {
         self.progress = now;
     }
 
+    /// Smoothed time between blocks; `None`: it has delivered nothing, or is stalled.
+    pub fn gap(&self) -> Option<Duration> {
+        self.gap.filter(|_| !self.stalled)
+    }
+
+    /// Whether the peer is of the same order as one with this time between blocks. `None`: nobody
+    /// delivers anything.
+    pub fn keeps_up(&self, best_gap: Option<Duration>) -> bool {
+        match (self.gap(), best_gap) {
+            (_, None) => true,
+            (gap, Some(best)) => gap.is_some_and(|gap| gap <= best * QUICK),
+        }
+    }
+
     /// Whether the peer is stalled (*snubbing* us).
     pub fn is_stalled(&self) -> bool {
         self.stalled
@@ -182,6 +199,21 @@ mod tests {
             "{target} blocks are {} s",
             target as f64 * 16384.0 / 50e3
         );
+    }
+
+    #[test]
+    fn only_peers_of_the_same_order_keep_up() {
+        let now = Instant::now();
+        let after = |ms| {
+            let mut pipe = Pipeline::new(now, 512);
+            pipe.arrived(now + Duration::from_millis(ms), now, 1_000_000);
+            pipe
+        };
+        let (quick, slow) = (after(10), after(800));
+        assert!(quick.keeps_up(quick.gap()) && after(30).keeps_up(quick.gap()));
+        assert!(!slow.keeps_up(quick.gap()) && slow.keeps_up(slow.gap()));
+        let fresh = Pipeline::new(now, 512);
+        assert!(!fresh.keeps_up(slow.gap()) && fresh.keeps_up(None));
     }
 
     #[test]

@@ -160,6 +160,14 @@ impl Roster {
         }
     }
 
+    /// The peer has nothing for us and wants nothing of us at present: not dialled for a while, or
+    /// until [`Roster::wake`].
+    pub fn rest(&mut self, now: Instant, addr: SocketAddr) {
+        if let Some(known) = self.known.get_mut(&canonical(addr)) {
+            known.not_before = now + LAST_RETRY;
+        }
+    }
+
     /// The address is of no use for as long as we run (it is our own, or has all we have).
     pub fn forget(&mut self, addr: SocketAddr) {
         self.known.remove(&canonical(addr));
@@ -231,6 +239,17 @@ mod tests {
             roster.free(now, addr(1));
             assert!(roster.ready_at().unwrap() < now + Duration::from_secs(20));
         }
+    }
+
+    #[test]
+    fn a_peer_at_rest_is_dialled_again_when_something_is_wanted() {
+        let now = Instant::now();
+        let mut roster = Roster::new(1);
+        roster.add(now, addr(1), Source::Direct);
+        roster.rest(now, addr(1));
+        assert_eq!(roster.next(now + Duration::from_secs(60)), None);
+        roster.wake(now);
+        assert_eq!(roster.next(now), Some(addr(1)));
     }
 
     #[test]

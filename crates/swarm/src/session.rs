@@ -9,9 +9,7 @@ use torrent::wire::{BlockRef, Handshake};
 use crate::choker::{Candidate, Choker};
 use crate::rate::Bucket;
 use crate::torrent::{Shared, Torrent, our_handshake};
-use crate::{
-    Config, ConnId, Input, Output, PieceDigest, Reason, Source, Status, TorrentId, Verdict,
-};
+use crate::{Config, ConnId, Input, Output, PieceDigest, Reason, Status, TorrentId, Verdict};
 
 /// How often stalled peers, keep-alives and waiting dials are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -410,10 +408,6 @@ impl Session {
             entry.torrent = Some(id);
         }
         torrent.connected(&mut self.shared, now, conn, (addr, outgoing), theirs, v2);
-        if !outgoing {
-            torrent.roster.add(now, addr, Source::Incoming);
-            torrent.roster.hold(addr);
-        }
         self.active.insert(id);
         self.tick_at.get_or_insert(now + TICK);
         Ok(())

@@ -98,6 +98,8 @@ pub(crate) struct Torrent {
     sent: u64,
     pub down: Meter,
     pub up: Meter,
+    /// Time between blocks of the quickest peer since the last tick.
+    best_gap: Option<Duration>,
     seed: u64,
 }
 
@@ -143,6 +145,7 @@ impl Torrent {
             sent: 0,
             down: Meter::new(now),
             up: Meter::new(now),
+            best_gap: None,
             seed,
             info: None,
         };
@@ -317,7 +320,7 @@ impl Torrent {
         shared.unchoked -= usize::from(!peer.choked);
         self.fetch.gone(conn);
         self.tree.gone(conn);
-        self.roster.free(now, peer.addr);
+        self.roster.free(now, peer.home());
         if self.info.is_some() && !self.is_finished() {
             self.refill_all(shared, now);
         }
@@ -325,10 +328,14 @@ impl Torrent {
 
     /// Closes a connection for a reason of ours.
     pub fn close(&mut self, shared: &mut Shared, now: Instant, conn: ConnId, reason: Reason) {
-        let addr = self.peers.get(&conn).map(|p| p.addr);
+        let addr = self.peers.get(&conn).map(Peer::home);
         self.disconnected(shared, now, conn);
-        if let (Some(addr), Reason::Redundant | Reason::Ourselves) = (addr, reason) {
-            self.roster.forget(addr);
+        match (addr, reason) {
+            (Some(addr), Reason::Ourselves) => self.roster.forget(addr),
+            (Some(addr), Reason::Redundant) if self.seed_here() => self.roster.forget(addr),
+            // Files not wanted yet may be wanted later.
+            (Some(addr), Reason::Redundant) => self.roster.rest(now, addr),
+            _ => {}
         }
         shared.out.push_back(Output::Close(conn, reason));
     }
@@ -395,6 +402,9 @@ impl Torrent {
         if !peer.interested || peer.chokes_us && peer.allowed_us.is_empty() {
             return;
         }
+        if peer.pipeline.is_stalled() && !peer.asked.is_empty() {
+            return;
+        }
         let mut room = peer.pipeline.room(peer.live);
         if shared.config.limit_down > 0 {
             let affordable = (0..room)
@@ -412,6 +422,7 @@ impl Torrent {
             has: &|p| peer.pieces.has(p) && allowed(p),
             room,
             outstanding: peer.live,
+            quick: peer.pipeline.keeps_up(self.best_gap),
             asked: &|b| peer.is_asked(b),
         };
         let picked = self.picker.pick(now, info.layout(), &asker);
@@ -472,6 +483,10 @@ impl Torrent {
             if let Some(asked) = peer.answered(block) {
                 let rate = peer.down.rate(now);
                 peer.pipeline.arrived(now, asked.at, rate);
+                self.best_gap = self
+                    .best_gap
+                    .min(peer.pipeline.gap())
+                    .or(peer.pipeline.gap());
                 if asked.live && !kept {
                     self.picker.released(conn, block);
                 }
@@ -931,6 +946,9 @@ impl Torrent {
         for conn in self.peers.keys().copied().collect::<Vec<_>>() {
             self.recount(shared, now, conn);
         }
+        if !self.is_finished() {
+            self.roster.wake(now);
+        }
         self.say_if_finished(shared, now);
     }
 
@@ -941,6 +959,8 @@ impl Torrent {
         for conn in self.peers.keys().copied().collect::<Vec<_>>() {
             self.tick_peer(shared, now, conn);
         }
+        let willing = self.peers.values().filter(|p| !p.chokes_us);
+        self.best_gap = willing.filter_map(|p| p.pipeline.gap()).min();
         if self.info.is_some() && !self.is_finished() {
             self.refill_all(shared, now);
         }
@@ -961,11 +981,13 @@ impl Torrent {
         }
         peer.forget_late(now);
         if peer.live > 0 && now >= peer.pipeline.stalls_at() {
-            // One request stays, so that the peer can recover; if it was the last, that goes too.
-            let keep = (peer.live > 1).then(|| peer.asked.iter().find(|a| a.live).map(|a| a.block));
-            for block in peer.give_up(|b| Some(b) != keep.flatten()) {
+            // All of it goes to others. The oldest request is not taken back, so that the peer can
+            // show that it has recovered.
+            for (n, block) in peer.give_up(|_| true).into_iter().enumerate() {
                 self.picker.released(conn, block);
-                shared.send(now, peer, Message::Cancel(block));
+                if n > 0 {
+                    shared.send(now, peer, Message::Cancel(block));
+                }
             }
             self.picker.disown(conn);
             peer.pipeline.stall(now);

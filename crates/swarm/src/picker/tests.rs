@@ -26,6 +26,7 @@ fn pick(
             has,
             room,
             outstanding: 0,
+            quick: true,
             asked: &|_| false,
         },
     )
@@ -89,11 +90,45 @@ fn different_seeds_begin_with_different_pieces() {
 }
 
 #[test]
+fn there_is_no_end_game_while_a_piece_is_left_that_others_have() {
+    let l = layout(2);
+    let mut p = Picker::new(Bitfield::new(2), 1);
+    assert_eq!(pick(&mut p, &l, ALICE, 4, &|piece| piece == 0).len(), 4);
+    assert!(pick(&mut p, &l, BOB, 8, &|piece| piece == 0).is_empty());
+    assert_eq!(pick(&mut p, &l, ALICE, 4, &|_| true).len(), 4);
+    assert_eq!(pick(&mut p, &l, BOB, 8, &|piece| piece == 0).len(), 4);
+}
+
+#[test]
+fn the_end_game_helps_with_pieces_the_peer_itself_began() {
+    let l = layout(1);
+    let mut p = Picker::new(Bitfield::new(1), 1);
+    let mine = pick(&mut p, &l, ALICE, 2, &|_| true);
+    let others = pick(&mut p, &l, BOB, 2, &|_| true);
+    for &block in &mine {
+        p.arrived(ALICE, block);
+    }
+    assert_eq!(pick(&mut p, &l, ALICE, 8, &|_| true), others);
+}
+
+#[test]
 fn the_end_game_asks_a_second_peer_and_tells_to_cancel() {
     let l = layout(1);
     let mut p = Picker::new(Bitfield::new(1), 1);
     let asked = pick(&mut p, &l, ALICE, 8, &|_| true);
     assert_eq!(asked.len(), 4);
+    let slow = Asker {
+        conn: ConnId(4),
+        has: &|_| true,
+        room: 8,
+        outstanding: 0,
+        quick: false,
+        asked: &|_| false,
+    };
+    assert!(
+        p.pick(Instant::now(), &l, &slow).is_empty(),
+        "a slow peer is no help"
+    );
     let again = pick(&mut p, &l, BOB, 8, &|_| true);
     assert_eq!(again, asked);
     assert!(
@@ -157,6 +192,7 @@ fn a_deadline_beats_rarity_and_is_doubled_when_near() {
             has: &|_| true,
             room: 4,
             outstanding: 0,
+            quick: true,
             asked: &|_| false,
         },
     );
@@ -227,7 +263,7 @@ proptest! {
             match what {
                 0 | 1 => {
                     let has = |piece: u32| conn == 0 || u64::from(piece) % 3 == conn % 3;
-                    let got = p.pick(Instant::now(), &l, &Asker { conn: ConnId(conn), has: &has, room: n, outstanding: mine.len(), asked: &|b| mine.contains(&b) });
+                    let got = p.pick(Instant::now(), &l, &Asker { conn: ConnId(conn), has: &has, room: n, outstanding: mine.len(), quick: true, asked: &|b| mine.contains(&b) });
                     for b in got {
                         assert!(has(b.piece));
                         assert!(!mine.contains(&b), "asked twice of one peer");
