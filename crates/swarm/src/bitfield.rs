@@ -37,7 +37,7 @@ impl Bitfield {
         for (i, &byte) in bytes.iter().enumerate() {
             bits.words[i / 8] |= u64::from(byte.reverse_bits()) << (i % 8 * 8);
         }
-        if len % 64 != 0
+        if !len.is_multiple_of(64)
             && bits
                 .words
                 .last()

@@ -123,13 +123,12 @@ impl Torrent {
             return Ok(());
         };
         peer.chokes_us = true;
-        let fast = peer.fast;
-        let allowed = peer.allowed_us.clone();
-        for block in peer.give_up(|b| !(fast && allowed.contains(&b.piece))) {
-            self.picker.released(conn, block);
-        }
-        if !fast {
-            // Without BEP 6 a choke discards what was asked.
+        if !peer.fast {
+            // A choke takes back all that was asked. With BEP 6 each request is answered all the
+            // same, by its block or by a reject: what the road has begun to send still comes.
+            for block in peer.give_up(|_| true) {
+                self.picker.released(conn, block);
+            }
             peer.asked.clear();
         }
         self.picker.disown(conn);
