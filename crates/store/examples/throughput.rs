@@ -14,9 +14,9 @@ use std::{
 
 use sha1::{Digest, Sha1};
 use sha2::Sha256;
-use store::{Config, Done, Placement, SLOT, SlotPool, Store, TorrentId, hasher};
+use store::{Config, Done, Placement, SLOT, Slot, SlotPool, Store, TorrentId, hasher};
 use torrent::{
-    author::{Options, Plan, Source},
+    author::{Hashes, Options, Plan, Source},
     layout::{BLOCK, Kind},
 };
 
@@ -40,27 +40,31 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for kind in [Kind::V1, Kind::V2, Kind::Hybrid] {
         store(&source, &folder, kind)?;
     }
+    small_files(&folder)?;
     fs::remove_dir_all(&folder)?;
     Ok(())
 }
 
-/// User and system seconds of this process so far; a busy machine does not change those.
-fn cpu() -> f64 {
+/// User and system seconds of this process so far; a busy machine changes those little.
+fn cpu() -> (f64, f64) {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let ticks = stat
+    let mut ticks = stat
         .rsplit(')')
         .next()
         .unwrap_or_default()
         .split_whitespace()
-        .skip(11)
-        .take(2);
-    ticks
-        .filter_map(|ticks| ticks.parse::<f64>().ok())
-        .sum::<f64>()
-        / 100.0
+        .skip(11);
+    let mut next = || {
+        ticks
+            .next()
+            .and_then(|ticks| ticks.parse::<f64>().ok())
+            .unwrap_or_default()
+            / 100.0
+    };
+    (next(), next())
 }
 
-struct Begun(Instant, f64);
+struct Begun(Instant, (f64, f64));
 
 impl Begun {
     fn now() -> Begun {
@@ -70,9 +74,14 @@ impl Begun {
 
 fn say(what: &str, begun: &Begun) {
     let seconds = begun.0.elapsed().as_secs_f64();
-    let cpu = cpu() - begun.1;
+    let (user, system) = (cpu().0 - begun.1.0, cpu().1 - begun.1.1);
     let rate = LEN as f64 / seconds / 1e6;
-    println!("{what:<36} {seconds:>6.2} s {cpu:>6.2} CPU-s {rate:>6.0} MB/s");
+    let rate = if what.contains("files") {
+        String::new()
+    } else {
+        format!("{rate:>6.0} MB/s, ")
+    };
+    println!("{what:<36} {seconds:>6.2} s, {rate}user {user:.2} s, system {system:.2} s");
 }
 
 fn write_content(path: &Path) -> std::io::Result<()> {
@@ -193,5 +202,54 @@ fn store(source: &Path, folder: &Path, kind: Kind) -> Result<(), Box<dyn std::er
     while !matches!(facts.recv()?, Done::Flushed { .. }) {}
     say(&format!("store, {kind:?}, and durable"), &begun);
     fs::remove_file(target)?;
+    Ok(())
+}
+
+/// Ten thousand files of one block each: what a file costs besides its bytes.
+fn small_files(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    const FILES: usize = 10_000;
+    let sources: Vec<Source> = (0..FILES)
+        .map(|i| Source {
+            path: format!("{:02}/{i:05}", i / 500),
+            len: BLOCK.into(),
+            ..Source::default()
+        })
+        .collect();
+    let plan = Plan::folder(Kind::V1, "small", BLOCK, &sources)?;
+    let hashes = Hashes {
+        pieces: vec![[0; 20]; FILES],
+        files: Vec::new(),
+    };
+    let info = plan.finish(&hashes, &Options::default())?.info;
+    let (send, facts) = channel();
+    let store = Store::new(
+        Config::default(),
+        Box::new(move |done| drop(send.send(done))),
+    )?;
+    let id = TorrentId(1);
+    let begun = Begun::now();
+    store.add(id, info, Placement::at(folder.join("small")))?;
+    let mut verified = 0;
+    for piece in 0..FILES {
+        if let Some(slot) = store.slots().try_take(SLOT) {
+            store.write(id, piece as u32, 0, slot);
+        } else {
+            store.write(id, piece as u32, 0, Slot::detached(&[0; SLOT]));
+        }
+        while let Ok(Done::PieceHashed { piece, .. }) = facts.try_recv() {
+            store.verified(id, piece);
+            verified += 1;
+        }
+    }
+    while verified < FILES {
+        if let Done::PieceHashed { piece, .. } = facts.recv()? {
+            store.verified(id, piece);
+            verified += 1;
+        }
+    }
+    say("store, 10,000 files, written", &begun);
+    store.flush(id);
+    while !matches!(facts.recv()?, Done::Flushed { .. }) {}
+    say("store, 10,000 files, and durable", &begun);
     Ok(())
 }

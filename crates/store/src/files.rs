@@ -162,7 +162,8 @@ impl<D: Disk> Files<D> {
         } else {
             Name::Whole
         };
-        if name == Name::Part && facts.name(file) != Name::Part {
+        let unseen = facts.fresh && facts.name(file) == Name::Unknown;
+        if name == Name::Part && facts.name(file) != Name::Part && !unseen {
             self.claim(home, &facts, file)?;
         }
         let path = home.path(file, name);
@@ -222,6 +223,19 @@ impl<D: Disk> Files<D> {
         }
     }
 
+    /// Which name a file has on disk, looking there if nobody has.
+    pub fn name(&self, home: &Home, file: usize) -> Name {
+        self.look_up(home, &home.facts(), file)
+    }
+
+    fn look_up(&self, home: &Home, facts: &Facts, file: usize) -> Name {
+        match facts.name(file) {
+            Name::Unknown if self.disk.exists(&home.part_path(file)) => Name::Part,
+            Name::Unknown => Name::Whole,
+            name => name,
+        }
+    }
+
     /// Gives a whole file its final name. The descriptors stay good. A file that has the name already is replaced
     /// only if its bytes are the same.
     pub fn finish(&self, home: &Home, file: usize) -> Result<(), StoreError> {
@@ -237,11 +251,7 @@ impl<D: Disk> Files<D> {
         let _held = self.cache();
         let mut facts = home.facts();
         let (part, whole) = (home.part_path(file), home.whole_path(file));
-        let named_part = match facts.name(file) {
-            Name::Unknown => self.disk.exists(&part),
-            name => name == Name::Part,
-        };
-        if named_part {
+        if self.look_up(home, &facts, file) == Name::Part {
             match self.disk.rename(&part, &whole, replace) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     return Err(StoreError::Occupied { path: whole });

@@ -129,6 +129,8 @@ pub(crate) struct Facts {
     pub unrecorded: bool,
     /// The record on disk (may) say that nothing is to be written any more.
     pub closed: bool,
+    /// Nothing lay at the root when the torrent was added: no file of ours can be in anybody's way.
+    pub fresh: bool,
     /// Empty files and links still have to be made.
     pub empties: bool,
 }
@@ -199,6 +201,7 @@ impl Home {
             whole: Vec::new(),
             unrecorded: false,
             closed: true,
+            fresh: false,
             empties: !placement.read_only,
             verified,
         };

@@ -144,12 +144,15 @@ fn name_whole<D: Disk>(files: &Files<D>, home: &Home, file: usize) -> Result<boo
         }
     }
     let len = home.layout().file(file).len;
-    let open = files.reader(home, file)?;
-    let path = || home.path(file, home.facts().name(file));
-    let mut stat = files
-        .disk
-        .stat(&open)
-        .map_err(|error| files.error(error, "look at", &path(), 0))?;
+    let path = home.path(file, files.name(home, file));
+    // By name: of many small files most are closed by now.
+    let look = || {
+        files
+            .disk
+            .look(&path)
+            .ok_or_else(|| StoreError::Missing { path: path.clone() })
+    };
+    let mut stat = look()?;
     if stat.print.len > len {
         // Left by somebody who had another idea of this file.
         let open = files.writer(home, file)?;
@@ -157,14 +160,11 @@ fn name_whole<D: Disk>(files: &Files<D>, home: &Home, file: usize) -> Result<boo
             .disk
             .set_len(&open, len)
             .and_then(|()| files.disk.sync(&open));
-        cut.map_err(|error| files.error(error, "cut", &path(), 0))?;
-        stat = files
-            .disk
-            .stat(&open)
-            .map_err(|error| files.error(error, "look at", &path(), 0))?;
+        cut.map_err(|error| files.error(error, "cut", &path, 0))?;
+        stat = look()?;
     }
     if stat.print.len < len {
-        return Err(StoreError::FileChanged { path: path() });
+        return Err(StoreError::FileChanged { path });
     }
     files.finish(home, file)?;
     home.facts().set_print(file, Some(stat.print));

@@ -189,14 +189,39 @@ impl fmt::Debug for Slot {
     }
 }
 
+/// Returns many slots under one lock; dropping them one by one does the same.
+pub(crate) fn release(slots: impl IntoIterator<Item = Slot>) {
+    let mut pages = Vec::new();
+    let mut pool: Option<Arc<Shared>> = None;
+    for mut slot in slots {
+        match (&pool, slot.home.take()) {
+            (_, None) => {}
+            (Some(pool), Some(home)) if !Arc::ptr_eq(pool, &home) => slot.home = Some(home),
+            (_, Some(home)) => {
+                pages.extend(slot.page.take());
+                pool = Some(home);
+            }
+        }
+    }
+    if let Some(pool) = pool {
+        pool.take_back(pages);
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
-        let (Some(page), Some(home)) = (self.page.take(), self.home.take()) else {
-            return;
-        };
-        let mut state = home.state();
-        state.free.push(page);
-        state.out -= 1;
+        if let (Some(page), Some(home)) = (self.page.take(), self.home.take()) {
+            home.take_back([page]);
+        }
+    }
+}
+
+impl Shared {
+    fn take_back(&self, pages: impl IntoIterator<Item = Box<Page>>) {
+        let mut state = self.state();
+        let before = state.free.len();
+        state.free.extend(pages);
+        state.out -= state.free.len() - before;
         if !std::mem::take(&mut state.missed) {
             return;
         }

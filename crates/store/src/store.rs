@@ -366,7 +366,8 @@ pub(crate) fn check_place<D: Disk>(files: &Files<D>, home: &Home) -> Result<(), 
         };
     }
     let layout = home.layout();
-    let facts = home.facts();
+    let mut facts = home.facts();
+    facts.fresh = !home.info.is_single_file() && !files.disk.exists(root);
     let unfinished = || {
         (0..layout.files()).filter(|&file| {
             !layout.file(file).pad && facts.wanted.has(file) && !facts.is_whole(file)

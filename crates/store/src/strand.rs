@@ -17,7 +17,7 @@ use crate::{
     files::Files,
     home::Home,
     reading,
-    slot::Slot,
+    slot::{self, Slot},
 };
 
 /// Blocks read back in one call when the prefix reaches blocks that were written but not kept: 256 KiB.
@@ -129,6 +129,7 @@ impl Strand {
         }
 
         let mut turn = Turn::default();
+        let mut spent = Vec::new();
         let mut rest = arrived.into_iter().peekable();
         while let Some(first) = rest.next() {
             let mut run = vec![first];
@@ -140,7 +141,7 @@ impl Strand {
                 Ok(()) => {
                     for (block, slot) in run {
                         self.written.set(block as usize);
-                        self.hash(home, block, slot);
+                        spent.extend(self.hash(home, block, slot));
                     }
                 }
                 Err(error) => {
@@ -150,10 +151,11 @@ impl Strand {
             }
         }
         let whole = self.missing() == 0;
-        let hashed = self.advance(files, home, whole);
+        let hashed = self.advance(files, home, whole, &mut spent);
         if lean {
-            self.held.clear();
+            spent.extend(std::mem::take(&mut self.held).into_values());
         }
+        slot::release(spent);
         match hashed {
             Ok(()) if whole => turn.hashed = Some(self.finish(home)),
             Ok(()) => {}
@@ -168,17 +170,20 @@ impl Strand {
         turn
     }
 
-    /// Takes one written block into the hashes, or keeps it for when the prefix has come so far.
-    fn hash(&mut self, home: &Home, block: u32, slot: Slot) {
+    /// Takes one written block into the hashes and gives its slot back, or keeps it for when the prefix has come
+    /// so far.
+    fn hash(&mut self, home: &Home, block: u32, slot: Slot) -> Option<Slot> {
         if self.sha1.is_some() && block == self.prefix {
             self.absorb_sha1(&slot);
             self.absorb_leaf(home, block, &slot);
-        } else {
-            self.absorb_leaf(home, block, &slot);
-            if self.sha1.is_some() {
-                self.held.insert(block, slot);
-            }
+            return Some(slot);
         }
+        self.absorb_leaf(home, block, &slot);
+        if self.sha1.is_none() {
+            return Some(slot);
+        }
+        self.held.insert(block, slot);
+        None
     }
 
     /// Moves the prefix over blocks that are held, pads, and (reading them back) blocks on disk. Blocks are read
@@ -188,6 +193,7 @@ impl Strand {
         files: &Files<D>,
         home: &Home,
         whole: bool,
+        spent: &mut Vec<Slot>,
     ) -> Result<(), StoreError> {
         let layout = home.layout();
         let blocks = self.written.len() as u32;
@@ -196,6 +202,7 @@ impl Strand {
             let block = self.prefix;
             if let Some(slot) = self.held.remove(&block) {
                 self.absorb_sha1(&slot);
+                spent.push(slot);
             } else if layout.is_pad_block(self.piece, block) {
                 self.absorb_sha1(&ZEROS[..layout.block_len(self.piece, block) as usize]);
             } else if self.written.has(block as usize) {
