@@ -233,7 +233,7 @@ impl Session {
 
     /// Blocks a peer has been asked for and not sent yet, in the order it will likely send them:
     /// a road may read ahead for them.
-    pub fn expected(&self, conn: ConnId) -> impl Iterator<Item = BlockRef> + '_ {
+    pub fn expected(&self, conn: ConnId) -> impl Iterator<Item = BlockRef> + Clone + '_ {
         let torrent = self
             .conns
             .get(&conn)

@@ -18,6 +18,9 @@ use super::{Driver, store_id};
 /// Bytes read from one connection before the others get their turn.
 const TURN: usize = 1 << 20;
 
+/// One in this many slots is never lent ahead.
+const KEPT: usize = 8;
+
 type Payload = (Rc<ReadBuf>, u32, Vec<BlockRef>);
 
 /// What the rest of the driver sees of a connection.
@@ -272,19 +275,19 @@ impl Traffic {
             return;
         }
         let pool = self.driver.store.slots();
-        let spare = pool.free().saturating_sub(pool.capacity() / 2);
-        room = room.min(spare);
+        // Slots that wait for guesses to come true are no use to others: some are always left.
+        room = room.min(pool.free().saturating_sub(pool.capacity() / KEPT));
         let session = self.driver.session.borrow();
-        let behind = self.receiver.last_guess().or(self.current);
         let mut expected = session.expected(self.road.conn).peekable();
         if expected.peek().is_none() {
             return self.receiver.reclaim();
         }
-        let mut expected: Vec<BlockRef> = expected.collect();
-        if let Some(at) = behind.and_then(|b| expected.iter().position(|e| *e == b)) {
-            expected.drain(..=at);
+        let behind = self.receiver.last_guess().or(self.current);
+        let mut ahead = expected.clone();
+        if behind.is_some_and(|behind| ahead.any(|block| block == behind)) {
+            expected = ahead;
         }
-        for block in expected.into_iter().take(room) {
+        for block in expected.take(room) {
             let Some(slot) = pool.try_take(block.len as usize) else {
                 return;
             };

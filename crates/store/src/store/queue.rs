@@ -469,10 +469,10 @@ impl Queue {
         first || before < SETTLE_BYTES && self.unsettled >= SETTLE_BYTES
     }
 
-    /// When the next batch is due; the past if it is large enough now.
-    pub fn settle_at(&self) -> Option<Instant> {
+    /// When the next batch is due; `now` if it is large enough already.
+    pub fn settle_at(&self, now: Instant) -> Option<Instant> {
         if self.unsettled >= SETTLE_BYTES {
-            Some(Instant::now())
+            Some(now)
         } else {
             self.settle_at
         }

@@ -190,7 +190,7 @@ impl Shared {
                 continue;
             }
             let now = Instant::now();
-            queue = match queue.settle_at() {
+            queue = match queue.settle_at(now) {
                 None => self.unsettled.wait(queue).expect(held),
                 Some(at) if at > now => self.unsettled.wait_timeout(queue, at - now).expect(held).0,
                 Some(_) => {
