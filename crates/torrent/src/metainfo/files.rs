@@ -28,6 +28,10 @@ pub(super) struct Files {
     pub lens: Vec<FileLen>,
     /// How many of them are not padding.
     real: usize,
+    /// Of the last path, where each part ends in the arena and whether any up to it was changed.
+    last: Vec<(usize, bool)>,
+    /// Bytes in `listed`.
+    listed_bytes: usize,
     /// All paths, safe and joined by `/`, without separators between them.
     pub arena: String,
     /// Where each path ends in the arena.
@@ -56,7 +60,13 @@ impl Files {
         }
     }
 
-    fn push(&mut self, parts: &[&[u8]], properties: &Properties<'_>) -> Result<(), MetainfoError> {
+    /// Adds a file, of whose path the first `shared` parts are those of the last.
+    fn push(
+        &mut self,
+        parts: &[&[u8]],
+        shared: usize,
+        properties: &Properties<'_>,
+    ) -> Result<(), MetainfoError> {
         let index = self.lens.len();
         let pad = properties.attrs & PAD != 0;
         if !pad {
@@ -69,25 +79,28 @@ impl Files {
             return Err(MetainfoError::PathTooDeep(index));
         }
         let start = self.arena.len();
-        let mut changed = false;
-        for (i, part) in parts.iter().enumerate() {
-            if i > 0 {
+        self.copy_last(shared);
+        for part in &parts[shared..] {
+            if self.arena.len() > start {
                 self.arena.push('/');
             }
             let name = names::component(part);
-            changed |= name.as_bytes() != *part;
+            let changed = self.last.last().is_some_and(|last| last.1) || name.as_bytes() != *part;
             self.arena.push_str(&name);
+            self.last.push((self.arena.len(), changed));
         }
+        let changed = self.last.last().is_some_and(|last| last.1);
         if self.arena.len() - start > names::MAX_PATH {
             return Err(MetainfoError::PathTooLong(index));
         }
-        if self.arena.len() > MAX_PATHS {
+        if self.arena.len() + self.listed_bytes > MAX_PATHS {
             return Err(MetainfoError::PathsTooLong);
         }
         let end = self.arena.len() as u32;
-        if changed && !pad {
-            self.listed
-                .extend(on_disk(parts).map(|path| (index as u32, path)));
+        let listed = (changed && !pad).then(|| on_disk(parts)).flatten();
+        if let Some(path) = listed {
+            self.listed_bytes += path.len();
+            self.listed.insert(index as u32, path);
         }
         let mut attrs = properties.attrs;
         if let Some(link) = &properties.link {
@@ -109,6 +122,24 @@ impl Files {
             pad,
         });
         Ok(())
+    }
+
+    /// Starts a path with the first `parts` parts of the last one: a deep tree says them once.
+    fn copy_last(&mut self, parts: usize) {
+        let start = self.arena.len();
+        self.last.truncate(parts);
+        let Some(&(end, _)) = self.last.last() else {
+            return;
+        };
+        let before = self
+            .ends
+            .len()
+            .checked_sub(2)
+            .map_or(0, |i| self.ends[i] as usize);
+        self.arena.extend_from_within(before..end);
+        self.last
+            .iter_mut()
+            .for_each(|(end, _)| *end = *end - before + start);
     }
 
     /// Where the path of file `index` lies in the arena.
@@ -264,7 +295,7 @@ pub(super) fn v1_single(info: &Value<'_>, name: &[u8]) -> Result<Files, Metainfo
     let mut files = Files::default();
     let mut properties = properties(info, 0)?;
     properties.attrs &= !PAD;
-    files.push(&[name], &properties)?;
+    files.push(&[name], 0, &properties)?;
     Ok(files)
 }
 
@@ -305,7 +336,7 @@ pub(super) fn v1_list(list: &Value<'_>) -> Result<Files, MetainfoError> {
         .enumerate()
     {
         let (parts, properties) = v1_entry(&entry, index)?;
-        files.push(&parts, &properties)?;
+        files.push(&parts, 0, &properties)?;
     }
     Ok(files.complete())
 }
@@ -317,7 +348,7 @@ pub(super) fn v2_tree(tree: &Value<'_>) -> Result<(Files, bool), MetainfoError> 
     let mut index = 0;
     while let Some(entry) = walk.next()? {
         let properties = v2_properties(&entry, index)?;
-        files.push(&walk.parts, &properties)?;
+        files.push(&walk.parts, walk.shared, &properties)?;
         files.roots.push(properties.root);
         index += 1;
     }
@@ -347,7 +378,7 @@ pub(super) fn hybrid(
             }
             root = v2.root;
         }
-        files.push(parts, &v1)?;
+        files.push(parts, 0, &v1)?;
         files.roots.push(root);
         Ok(())
     };
@@ -400,6 +431,8 @@ struct Walk<'a> {
     /// How many folders are open, the top of the tree included.
     open: usize,
     deepest: usize,
+    /// How many parts of the path are those of the leaf before.
+    shared: usize,
 }
 
 impl<'a> Walk<'a> {
@@ -410,13 +443,16 @@ impl<'a> Walk<'a> {
             parts: Vec::new(),
             open: 1,
             deepest: 0,
+            shared: 0,
         })
     }
 
     /// The next file's entry; its path is then in `parts`.
     fn next(&mut self) -> Result<Option<Value<'a>>, MetainfoError> {
+        self.shared = self.parts.len();
         while self.open > 0 {
             self.parts.truncate(self.open - 1);
+            self.shared = self.shared.min(self.parts.len());
             let Some(name) = self.cursor.key() else {
                 self.open -= 1;
                 continue;

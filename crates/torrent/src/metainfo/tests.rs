@@ -668,3 +668,22 @@ fn the_same_torrent_in_v2_is_a_single_file_if_it_lies_at_the_top() {
             .is_single_file()
     );
 }
+
+#[test]
+fn folders_that_files_share_are_the_same_in_each_path() {
+    let tree = dict([
+        (
+            "a",
+            dict([
+                ("b:", dict([("1", leaf(0, 0)), ("2", leaf(5, 1))])),
+                ("c", leaf(0, 0)),
+            ]),
+        ),
+        ("d", leaf(0, 0)),
+        ("e", dict([("b", dict([("1", leaf(0, 0))]))])),
+    ]);
+    let info = parse(v2(tree)).unwrap();
+    assert_eq!(paths(&info), ["a/b_/1", "a/b_/2", "a/c", "d", "e/b/1"]);
+    let listed: Vec<_> = info.files().map(|file| file.listed_path()).collect();
+    assert_eq!(listed, [Some("a/b:/1"), Some("a/b:/2"), None, None, None]);
+}
