@@ -1,0 +1,276 @@
+//! Nodes come, take part, stop, lose power, and come back.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use swarm::{Add, Bitfield, Config, Input, Session, TorrentId};
+
+use super::{Event, World};
+use crate::content::Content;
+use crate::disk::Disk;
+use crate::eve::Eve;
+use crate::node::{Brain, Downlink, How, Node, NodeId, PORT, Share, Spec, Uplink};
+use torrent::metainfo::PieceLayers;
+
+/// First names, for the trace.
+const NAMES: [&str; 8] = [
+    "alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi",
+];
+
+impl World {
+    /// A computer that runs an engine.
+    pub fn add(&mut self, spec: Spec) -> NodeId {
+        let id = self.place(spec, None);
+        self.start(id);
+        id
+    }
+
+    /// A computer of somebody who plays by no rules.
+    pub fn add_eve(&mut self, spec: Spec, eve: Eve) -> NodeId {
+        let id = self.place(spec, Some("eve"));
+        let node = &mut self.nodes[id.0];
+        node.brain = Brain::Eve(eve);
+        self.at(self.now, Some(id), Event::EveActs);
+        id
+    }
+
+    fn place(&mut self, spec: Spec, name: Option<&str>) -> NodeId {
+        let id = NodeId(self.nodes.len());
+        let ip = Ipv4Addr::from(0x0a00_0001 + id.0 as u32);
+        let addr = SocketAddr::new(IpAddr::V4(ip), PORT);
+        self.by_addr.insert(addr, id);
+        let name = match (name, NAMES.get(id.0)) {
+            (Some(name), _) => format!("{name}{}", id.0),
+            (None, Some(name)) => (*name).to_owned(),
+            (None, None) => format!("n{}", id.0),
+        };
+        self.nodes.push(Node {
+            name,
+            addr,
+            slots_free: spec.slots,
+            spec,
+            shares: BTreeMap::new(),
+            banned: BTreeSet::new(),
+            id,
+            brain: Brain::Off,
+            life: 0,
+            conns: BTreeMap::new(),
+            uplink: Uplink::default(),
+            downlink: Downlink::default(),
+            thirsty: VecDeque::new(),
+            disk_free_at: Duration::ZERO,
+            wake_at: None,
+            syncing: false,
+        });
+        id
+    }
+
+    /// A node takes part in a torrent, all files wanted.
+    pub fn share(&mut self, node: NodeId, content: &Rc<Content>, how: How) {
+        self.share_some(node, content, how, Vec::new());
+    }
+
+    /// A node takes part in a torrent, with these priorities of its files.
+    pub fn share_some(
+        &mut self,
+        node: NodeId,
+        content: &Rc<Content>,
+        how: How,
+        priorities: Vec<u8>,
+    ) {
+        let pieces = content.layout().pieces();
+        let (disk, right) = match how {
+            How::Seed => (
+                Disk::whole(
+                    (0..pieces)
+                        .map(|p| content.piece(p))
+                        .collect::<Vec<_>>()
+                        .into_iter(),
+                ),
+                Bitfield::full(pieces),
+            ),
+            _ => (Disk::new(pieces), Bitfield::new(pieces)),
+        };
+        let share = Share {
+            content: content.clone(),
+            disk,
+            finished: None,
+            failed_pieces: 0,
+            sent: 0,
+            received: 0,
+            trouble: None,
+            how,
+            knows_info: how != How::Magnet,
+            priorities,
+            collecting: BTreeMap::new(),
+            right,
+        };
+        self.nodes[node.0].shares.insert(content.id, share);
+        self.enter(node, content.id);
+    }
+
+    /// The engine is told of a torrent: at first, or after a restart.
+    fn enter(&mut self, node: NodeId, id: TorrentId) {
+        let share = &self.nodes[node.0].shares[&id];
+        let content = share.content.clone();
+        let layers = match share.how {
+            How::Seed | How::Get => content.layers.clone(),
+            How::GetWithoutLayers | How::Magnet => PieceLayers::default(),
+        };
+        let recorded = share.disk.recorded();
+        let checking = share.knows_info && self.has_unrecorded(node, id);
+        let add = Add {
+            id,
+            hashes: content.info.hashes(),
+            info: share.knows_info.then(|| content.info.clone()),
+            layers,
+            have: Some(recorded.clone()),
+            checking,
+            file_priorities: share.priorities.clone(),
+            peers: Vec::new(),
+        };
+        self.fact(node, Input::Add(Box::new(add)));
+        if checking {
+            self.look_at_disk(node, id);
+        }
+        self.at(self.now, Some(node), Event::Announce(id));
+    }
+
+    fn unrecorded(&self, node: NodeId, id: TorrentId) -> Vec<u32> {
+        let share = &self.nodes[node.0].shares[&id];
+        let pieces = 0..share.content.layout().pieces();
+        let unknown = |p: &u32| !share.disk.recorded().get(*p) && share.disk.has_any(*p);
+        pieces.filter(unknown).collect()
+    }
+
+    fn has_unrecorded(&self, node: NodeId, id: TorrentId) -> bool {
+        !self.unrecorded(node, id).is_empty()
+    }
+
+    /// The store hashes what lies on disk and is in no record.
+    pub(super) fn look_at_disk(&mut self, node: NodeId, id: TorrentId) {
+        let pieces = self.unrecorded(node, id).len() as u64;
+        let owner = &mut self.nodes[node.0];
+        let length = owner.shares[&id].content.layout().piece_length();
+        let over = owner.disk_op(self.now, pieces * u64::from(length));
+        self.at(over, Some(node), Event::Checked(id));
+    }
+
+    pub(super) fn checked(&mut self, node: NodeId, id: TorrentId) {
+        for piece in self.unrecorded(node, id) {
+            let share = &self.nodes[node.0].shares[&id];
+            let blocks = share.disk.piece(share.content.layout(), piece);
+            let digest = blocks.map(|blocks| share.content.digest(piece, &blocks));
+            self.fact(node, Input::Checked(id, piece, digest));
+        }
+        self.fact(node, Input::CheckFinished(id));
+    }
+
+    /// Switches a node on (again): it believes its records and checks the rest.
+    pub fn start(&mut self, id: NodeId) {
+        let seed = self.rng.u64(..);
+        let now = self.instant();
+        let node = &mut self.nodes[id.0];
+        let mut config = Config {
+            listen_port: PORT,
+            ..node.spec.config.clone()
+        };
+        let name = format!("{:05}{:07}", id.0, node.life);
+        config.peer_id[8..].copy_from_slice(name.as_bytes());
+        node.brain = Brain::Engine(Box::new(Session::new(config, seed, now)));
+        for torrent in node.shares.keys().copied().collect::<Vec<_>>() {
+            self.enter(id, torrent);
+        }
+    }
+
+    /// The process ends at once (`kill -9`): the system closes its connections, and what it wrote
+    /// stays written.
+    pub fn kill(&mut self, id: NodeId) {
+        for end in self.nodes[id.0].conns.values().copied().collect::<Vec<_>>() {
+            self.close(end);
+        }
+        self.switch_off(id);
+    }
+
+    /// The process ends in order: as [`World::kill`], but its records are up to date.
+    pub fn stop(&mut self, id: NodeId) {
+        self.synced(id);
+        self.kill(id);
+    }
+
+    /// The power goes: nobody is told, and the disk does its worst.
+    pub fn power_cut(&mut self, id: NodeId) {
+        for end in self.nodes[id.0].conns.values().copied().collect::<Vec<_>>() {
+            self.forget(end);
+        }
+        self.switch_off(id);
+        for share in self.nodes[id.0].shares.values_mut() {
+            share.disk.power_cut(&mut self.rng);
+        }
+    }
+
+    fn switch_off(&mut self, id: NodeId) {
+        let node = &mut self.nodes[id.0];
+        node.brain = Brain::Off;
+        node.life += 1;
+        node.slots_free = node.spec.slots;
+        node.conns.clear();
+        node.thirsty.clear();
+        node.disk_free_at = Duration::ZERO;
+        node.wake_at = None;
+        node.syncing = false;
+        for end in std::mem::take(&mut node.uplink.ring) {
+            self.end(end).queued = false;
+        }
+        let node = &mut self.nodes[id.0];
+        node.uplink.busy = false;
+        let waiting = std::mem::take(&mut node.downlink).waiting;
+        for end in waiting {
+            let sender = self.end(end).node;
+            self.nodes[sender.0].uplink.ring.push_back(end);
+            self.kick(sender);
+        }
+        for share in self.nodes[id.0].shares.values_mut() {
+            share.collecting.clear();
+            share.finished = None;
+            share.right = share.disk.recorded().clone();
+        }
+    }
+
+    /// The engine leaves a torrent.
+    pub fn leave(&mut self, node: NodeId, content: &Content) {
+        self.fact(node, Input::Remove(content.id));
+        self.nodes[node.0].shares.remove(&content.id);
+    }
+
+    /// Tells the engine something a person would: pause, go on, other files.
+    pub fn tell(&mut self, node: NodeId, input: Input) {
+        if let Input::Prioritize(id, priorities) = &input
+            && let Some(share) = self.nodes[node.0].shares.get_mut(id)
+        {
+            share.priorities = priorities.clone();
+            share.finished = None;
+        }
+        self.fact(node, input);
+    }
+
+    /// Room on a node's disk, in bytes a torrent.
+    pub fn set_capacity(&mut self, node: NodeId, content: &Content, bytes: u64) {
+        if let Some(share) = self.nodes[node.0].shares.get_mut(&content.id) {
+            share.disk.capacity = bytes;
+        }
+    }
+
+    /// Nothing passes between two nodes any more, without a word.
+    pub fn cut(&mut self, a: NodeId, b: NodeId) {
+        self.partitions.push((a, b));
+    }
+
+    /// What [`World::cut`] cut is whole again; what was on its way is lost.
+    pub fn mend(&mut self, a: NodeId, b: NodeId) {
+        self.partitions
+            .retain(|&pair| pair != (a, b) && pair != (b, a));
+    }
+}
