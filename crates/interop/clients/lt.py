@@ -34,6 +34,8 @@ def create(o):
 def create_one(o, path, out):
     files = lt.file_storage()
     lt.add_files(files, path)
+    if o.kind == "v1":
+        files = in_order(files)
     flags = {"v1": lt.create_torrent.v1_only, "v2": lt.create_torrent.v2_only, "hybrid": 0}[o.kind]
     torrent = lt.create_torrent(files, o.piece_size, flags=flags)
     for url in o.tracker:
@@ -46,6 +48,16 @@ def create_one(o, path, out):
     info = lt.torrent_info(out)
     say("created", name=info.name(), magnet=lt.make_magnet_uri(info), piece_length=info.piece_length(),
         seconds=seconds, **hashes(info.info_hashes()))
+
+
+def in_order(files):
+    """A v1 torrent keeps the order in which the file system happened to list its files; for v2
+    and hybrid ones libtorrent sorts them itself."""
+    ordered = lt.file_storage()
+    ordered.set_name(files.name())
+    for i in sorted(range(files.num_files()), key=lambda i: files.file_path(i).encode().split(b"/")):
+        ordered.add_file(files.file_path(i), files.file_size(i), files.file_flags(i))
+    return ordered
 
 
 def settings(o):
@@ -91,6 +103,9 @@ class Peer:
     def __init__(self, o):
         self.o = o
         self.session = lt.session(settings(o))
+        everyone = lt.ip_filter()                  # otherwise neighbours are exempt from limits
+        everyone.add_rule("0.0.0.0", "255.255.255.255", 1 << lt.session.global_peer_class_id)
+        self.session.set_peer_class_filter(everyone)
         self.handles = [self.session.add_torrent(params(o, source)) for source in o.source]
         self.left = len(self.handles)              # torrents not complete
         self.flushing = set()

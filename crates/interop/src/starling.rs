@@ -69,6 +69,7 @@ pub struct Starling {
     pub home: PathBuf,
     dht: bool,
     local: bool,
+    bound: bool,
     args: Vec<String>,
     runs: u32,
 }
@@ -81,6 +82,7 @@ impl Starling {
             home: scenario.home(addr),
             dht: false,
             local: false,
+            bound: false,
             args: Vec::new(),
             runs: 0,
         }
@@ -109,6 +111,12 @@ impl Starling {
     pub fn on_lan(mut self) -> Starling {
         self.addr = SocketAddrV4::new(lan_ip(self.addr), self.addr.port());
         self.local = true;
+        self
+    }
+
+    /// File permissions hold for it, even if root runs the tests.
+    pub fn bound_by_permissions(mut self) -> Starling {
+        self.bound = true;
         self
     }
 
@@ -200,6 +208,11 @@ impl Starling {
 
     fn bare(&self, args: &[&OsStr]) -> Command {
         let mut command = Command::new(binary());
+        if self.bound {
+            command = Command::new("setpriv");
+            let without = "--bounding-set=-dac_override,-dac_read_search";
+            command.arg(without).arg(binary());
+        }
         command
             .args(args)
             .env("STARLING_HOME", self.home.join("home"))

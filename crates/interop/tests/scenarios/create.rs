@@ -1,15 +1,18 @@
 //! `starling create` makes the same torrents as libtorrent: the same info-hashes from the same
 //! folder, kind and piece length.
 
-use interop::{Content, Kind, MIB, Scenario};
+use crate::SOON;
+use interop::{Content, Kind, MIB, Role, Scenario};
 use serde_json::Value;
 use std::ffi::OsStr;
 
-fn agrees_with_libtorrent(make: impl Fn(&Scenario) -> Content) {
+const ALL: [Kind; 3] = [Kind::V1, Kind::V2, Kind::Hybrid];
+
+fn agrees_with_libtorrent(make: impl Fn(&Scenario) -> Content, kinds: &[Kind]) {
     let s = Scenario::new();
     let content = make(&s);
     let starling = s.starling();
-    for kind in [Kind::V1, Kind::V2, Kind::Hybrid] {
+    for &kind in kinds {
         for (piece_size, piece_len) in [
             ("16KiB", 16 << 10),
             ("256KiB", 256 << 10),
@@ -44,22 +47,22 @@ fn agrees_with_libtorrent(make: impl Fn(&Scenario) -> Content) {
 
 #[test]
 fn of_a_single_file() {
-    agrees_with_libtorrent(|s| s.file("film.mkv", 5 * MIB + 1));
+    agrees_with_libtorrent(|s| s.file("film.mkv", 5 * MIB + 1), &ALL);
 }
 
 #[test]
 fn of_a_file_smaller_than_a_block() {
-    agrees_with_libtorrent(|s| s.file("note.txt", 100));
+    agrees_with_libtorrent(|s| s.file("note.txt", 100), &ALL);
 }
 
 #[test]
 fn of_a_nested_folder_with_empty_files_and_names_in_several_scripts() {
-    agrees_with_libtorrent(Scenario::album);
+    agrees_with_libtorrent(Scenario::album, &ALL);
 }
 
 #[test]
 fn of_files_that_end_on_and_around_piece_borders() {
-    agrees_with_libtorrent(|s| {
+    let borders = |s: &Scenario| {
         let (block, piece) = (16 << 10, 256 << 10);
         let files = [
             ("a", block),
@@ -72,22 +75,33 @@ fn of_files_that_end_on_and_around_piece_borders() {
             ("z", 3 * piece - block),
         ];
         s.folder("borders", &files)
-    });
+    };
+    agrees_with_libtorrent(borders, &ALL);
+}
+
+/// '!' and '-' come before '/', digits and letters after it.
+fn order(s: &Scenario) -> Content {
+    let names = ["a!b", "a/b", "a-b", "a0", "Z", "ä"];
+    s.folder("order", &names.map(|name| (name, 70_000)))
 }
 
 #[test]
 fn of_names_that_sort_differently_as_bytes_and_as_paths() {
-    // '!' and '-' come before '/', digits and letters after it.
-    agrees_with_libtorrent(|s| {
-        let files = [
-            ("a!b", 70_000),
-            ("a/b", 70_001),
-            ("a-b", 70_002),
-            ("a0", 70_003),
-            ("A", 70_004),
-            ("ä", 70_005),
-            ("a/B/c", 9),
-        ];
-        s.folder("order", &files)
-    });
+    // The hybrid that libtorrent makes of these it cannot read itself: its halves disagree.
+    agrees_with_libtorrent(order, &[Kind::V1, Kind::V2]);
+}
+
+#[test]
+fn a_hybrid_of_names_that_sort_differently_is_one_that_libtorrent_reads() {
+    let s = Scenario::new();
+    let content = order(&s);
+    let mut seed = s.starling().shares(&content);
+    let seeding = seed.child.said("seeding").expect("it was waited for");
+    let magnet = seeding["magnet"]
+        .as_str()
+        .expect("seeding tells the magnet link");
+    s.libtorrent()
+        .knows(&seed)
+        .start(Role::get(magnet))
+        .receives(&content, SOON);
 }

@@ -29,8 +29,8 @@ fn a_disk_that_fills_up_half_way_pauses_the_download_until_there_is_room() {
         run.said("progress").filter(|p| p["state"] == "paused")
     });
     assert!(paused["done"].as_u64() < Some(film.len()));
-    let error = run.child.said("error").expect("it says why it pauses");
-    assert_eq!(error["code"], "no-space", "{error}");
+    let why = run.child.said("paused").expect("it says why it pauses");
+    assert_eq!(why["code"], "no-space", "{why}");
     assert!(run.child.ended().is_none(), "it waits for room");
 
     std::fs::remove_file(ballast).expect("it is ours");
