@@ -108,8 +108,9 @@ impl SlotPool {
         self.shared.capacity
     }
 
-    /// Calls `callback` when a slot returns after somebody was refused, once per refusal. It is called
-    /// on whatever thread dropped the slot, so it must be cheap: wake a task, no more.
+    /// Calls `callback` when slots return after somebody was refused: once, however many were refused, so
+    /// whoever is then served passes the word on. It is called on whatever thread dropped the slot, perhaps
+    /// under the store's lock: wake a task, no more.
     pub fn on_available(&self, callback: impl Fn() + Send + Sync + 'static) {
         self.shared.state().available = Some(Arc::new(callback));
     }

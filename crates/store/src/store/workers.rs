@@ -1,6 +1,10 @@
 //! The threads' own loops.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Instant,
+};
 
 use super::{
     Shared,
@@ -27,25 +31,36 @@ impl Shared {
     pub(super) fn work(&self) {
         let mut sweeper = Sweeper::default();
         while let Some((task, buffer)) = self.next() {
-            match task {
-                Task::Strand {
-                    home,
-                    piece,
-                    strand,
-                    arrived,
-                    lean,
-                } => self.turn(&home, piece, strand, arrived, lean),
-                Task::Read(read) => self.read(
-                    read,
-                    buffer.expect("a read is taken together with its buffer"),
-                ),
-                Task::Errand(errand) => self.errand(errand),
-                Task::Sweep {
-                    check,
-                    home,
-                    pieces,
-                } => self.sweep(&mut sweeper, check, &home, pieces),
+            // A bug met with one piece must not end the thread that serves all others.
+            let done = catch_unwind(AssertUnwindSafe(|| self.run(&mut sweeper, task, buffer)));
+            if done.is_err() {
+                tracing::error!(
+                    "a task of the store failed and was dropped; its piece stays unfinished"
+                );
+                sweeper = Sweeper::default();
             }
+        }
+    }
+
+    fn run(&self, sweeper: &mut Sweeper, task: Task, buffer: Option<ReadBuf>) {
+        match task {
+            Task::Strand {
+                home,
+                piece,
+                strand,
+                arrived,
+                lean,
+            } => self.turn(&home, piece, strand, arrived, lean),
+            Task::Read(read) => self.read(
+                read,
+                buffer.expect("a read is taken together with its buffer"),
+            ),
+            Task::Errand(errand) => self.errand(errand),
+            Task::Sweep {
+                check,
+                home,
+                pieces,
+            } => self.sweep(sweeper, check, &home, pieces),
         }
     }
 
@@ -212,6 +227,13 @@ impl Shared {
     }
 
     fn settle_home(&self, home: &Home, closing: bool) -> bool {
-        settle::settle::<RealDisk>(&self.files, home, closing, &mut |done| (self.sink)(done))
+        let tell = &mut |done| (self.sink)(done);
+        let settled = catch_unwind(AssertUnwindSafe(|| {
+            settle::settle::<RealDisk>(&self.files, home, closing, tell)
+        }));
+        settled.unwrap_or_else(|_| {
+            tracing::error!("a batch of {} failed and was dropped", home.id);
+            false
+        })
     }
 }
