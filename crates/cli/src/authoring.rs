@@ -3,6 +3,8 @@
 //! A [`Draft`] knows what would be shared; hashing it makes it a torrent. Which kind and piece length suit it is
 //! `torrent::author`'s business, reading and hashing is `store`'s.
 
+use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -91,6 +93,11 @@ impl TorrentFlags {
             || source.is_some()
             || !trackers.is_empty()
             || !web_seeds.is_empty()
+    }
+
+    /// Whether the torrent is to be private.
+    pub fn private(&self) -> bool {
+        self.private
     }
 
     fn wanted(&self) -> Result<Wanted, Failure> {
@@ -322,9 +329,40 @@ impl Draft {
     }
 }
 
+/// Where the second of two torrents goes: `album.torrent` → `album.v2.torrent`.
+pub fn second_output(first: &Path) -> PathBuf {
+    first.with_extension("v2.torrent")
+}
+
+/// Writes a torrent file so that it is there whole or not at all.
+pub fn write_torrent(path: &Path, metainfo: &Metainfo) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::io(&error, "write", path);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let draft = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
+    let written = fs::File::create(&draft)
+        .and_then(|mut file| {
+            file.write_all(&metainfo.to_bytes())
+                .and_then(|()| file.sync_all())
+        })
+        .and_then(|()| fs::rename(&draft, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&draft);
+    }
+    written.map_err(failed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_second_torrent_lies_beside_the_first() {
+        assert_eq!(
+            second_output(Path::new("a/b.torrent")),
+            Path::new("a/b.v2.torrent")
+        );
+        assert_eq!(second_output(Path::new("b")), Path::new("b.v2.torrent"));
+    }
 
     #[test]
     fn urls_that_no_client_can_use_are_refused() {

@@ -2,8 +2,10 @@
 
 mod completions;
 mod create;
+mod get;
 mod inspect;
 mod man;
+mod seed;
 mod verify;
 
 use clap::Subcommand;
@@ -14,6 +16,10 @@ use crate::exit::Failure;
 /// What to do.
 #[derive(Subcommand)]
 pub enum Command {
+    /// Share a file or folder with everybody
+    Seed(seed::Seed),
+    /// Fetch files or folders, from all who have them at once
+    Get(get::Get),
     /// Make a torrent file from a file or folder
     Create(create::Create),
     /// Show what a torrent file or magnet link contains
@@ -30,6 +36,8 @@ impl Command {
     /// Does it.
     pub fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
+            Command::Seed(seed) => seed.run(context),
+            Command::Get(get) => get.run(context),
             Command::Create(create) => create.run(context),
             Command::Inspect(inspect) => inspect.run(context),
             Command::Verify(verify) => verify.run(context),

@@ -8,9 +8,12 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use qrcode::render::unicode::Dense1x2;
+use qrcode::{EcLevel, QrCode};
 use serde_json::Value;
+use terminal_size::{Height, Width};
 
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 
 /// How often bars are drawn, at most: enough to look alive, and nothing beside the transfer.
 const REDRAWS_PER_SECOND: u8 = 8;
@@ -53,7 +56,7 @@ impl Console {
 
     /// Whether somebody can be asked.
     pub fn can_ask(&self) -> bool {
-        !self.json && io::stdin().is_terminal() && io::stderr().is_terminal()
+        !self.json && !self.quiet && io::stdin().is_terminal() && io::stderr().is_terminal()
     }
 
     /// A line for a person.
@@ -70,18 +73,23 @@ impl Console {
         }
     }
 
-    /// Why the command failed: a sentence for a person, and an event.
-    pub fn failure(&self, failure: &Failure) {
-        self.event(&serde_json::json!({
-            "event": "error",
-            "code": failure.exit.name(),
-            "message": failure.message,
-        }));
-        self.err(&format!(
-            "{}{}",
-            self.paint("31", "error: "),
-            clean(&failure.message)
-        ));
+    /// Why something failed: a sentence for a person, and an event. Told once.
+    pub fn failure(&self, mut failure: Failure) -> Failure {
+        if !std::mem::replace(&mut failure.told, true) {
+            self.event(&serde_json::json!({
+                "event": "error",
+                "code": failure.exit.name(),
+                "message": failure.message,
+            }));
+            let calm = failure.exit == Exit::Interrupted;
+            let head = if calm {
+                String::new()
+            } else {
+                self.paint("31", "error: ")
+            };
+            self.err(&format!("{head}{}", clean(&failure.message)));
+        }
+        failure
     }
 
     /// What was asked for: a line on stdout.
@@ -89,6 +97,16 @@ impl Console {
         if !self.json {
             self.out(text.as_ref().as_encoded_bytes());
         }
+    }
+
+    /// A link as a result; on a terminal also as a picture to point a phone at.
+    pub fn link(&self, link: &str) {
+        if self.is_live()
+            && let Some(picture) = qr(link, self.colour)
+        {
+            self.err(&picture);
+        }
+        self.result(link);
     }
 
     /// A text for stdout as it is: a script, a page.
@@ -169,6 +187,31 @@ impl Console {
                 .and_then(|()| stdout.flush());
         });
     }
+}
+
+/// A link as a QR code of half blocks, if the terminal has room for it.
+fn qr(link: &str, colour: bool) -> Option<String> {
+    let code = QrCode::with_error_correction_level(link, EcLevel::L).ok()?;
+    // Terminals are mostly dark, so light modules are the ones drawn.
+    let picture = code
+        .render::<Dense1x2>()
+        .dark_color(Dense1x2::Light)
+        .light_color(Dense1x2::Dark)
+        .quiet_zone(true)
+        .build();
+    let width = picture.lines().next()?.chars().count();
+    let (Width(columns), Height(rows)) = terminal_size::terminal_size_of(io::stderr())?;
+    if width > columns.into() || picture.lines().count() >= rows.into() {
+        return None;
+    }
+    let paint = |line: &str| {
+        if colour {
+            format!("\x1b[97;40m{line}\x1b[0m")
+        } else {
+            line.to_owned()
+        }
+    };
+    Some(picture.lines().map(paint).collect::<Vec<_>>().join("\n"))
 }
 
 /// `text` without what would steer a terminal: comments, tracker messages and file names are written by strangers.

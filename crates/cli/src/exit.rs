@@ -66,6 +66,8 @@ pub struct Failure {
     pub exit: Exit,
     /// One sentence what happened, one what to do.
     pub message: String,
+    /// The person and the program have heard it.
+    pub told: bool,
 }
 
 impl Failure {
@@ -74,6 +76,7 @@ impl Failure {
         Failure {
             exit,
             message: message.into(),
+            told: false,
         }
     }
 

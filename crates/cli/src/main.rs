@@ -8,8 +8,10 @@ mod command;
 mod console;
 mod exit;
 mod interrupt;
+mod network;
 mod source;
 mod units;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -64,6 +66,9 @@ struct OutputFlags {
     /// Say nothing but the result and errors.
     #[arg(long, short, global = true, env = "STARLING_QUIET", value_parser = FalseyValueParser::new())]
     quiet: bool,
+    /// Do not ask; take yes for the answer.
+    #[arg(long, short, global = true, env = "STARLING_YES", value_parser = FalseyValueParser::new())]
+    yes: bool,
     /// Log what happens inside to stderr; twice for more. RUST_LOG chooses in detail.
     #[arg(long, short, global = true, env = "STARLING_VERBOSE", action = clap::ArgAction::Count)]
     verbose: u8,
@@ -73,6 +78,8 @@ struct OutputFlags {
 struct Context {
     console: Console,
     interrupt: Interrupt,
+    /// Every question has been answered with yes.
+    yes: bool,
 }
 
 /// The whole tree of verbs and flags. Values of variables are not shown in help: a tracker's URL may hold a key.
@@ -93,23 +100,23 @@ fn main() -> ExitCode {
     let Starling { command, output } = parse();
     log(output.verbose);
     let console = Console::new(output.json, output.quiet);
-    let ended = match Interrupt::listen() {
+    let listening = Interrupt::listen().map_err(|error| {
+        Failure::new(Exit::Other, format!("The system gives no thread: {error}."))
+    });
+    let (console, ended) = match listening {
         Ok(interrupt) => {
-            let context = Context { console, interrupt };
+            let context = Context {
+                console,
+                interrupt,
+                yes: output.yes,
+            };
             let ended = command.run(&context);
-            if let Err(failure) = &ended {
-                context.console.failure(failure);
-            }
-            ended
+            (context.console, ended)
         }
-        Err(error) => {
-            let failure =
-                Failure::new(Exit::Other, format!("The system gives no thread: {error}."));
-            console.failure(&failure);
-            Err(failure)
-        }
+        Err(failure) => (console, Err(failure)),
     };
-    ExitCode::from(ended.map_or_else(|failure| failure.exit, |()| Exit::Ok) as u8)
+    let exit = ended.map_or_else(|failure| console.failure(failure).exit, |()| Exit::Ok);
+    ExitCode::from(exit as u8)
 }
 
 /// Logs go to stderr, and only when asked for.

@@ -1,12 +1,19 @@
 //! One parser for anything pasted: a magnet link, a torrent file or its URL, a bare info-hash.
 
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
 
+use node::FetchError;
 use torrent::ids::InfoHashes;
 use torrent::magnet::{self, Magnet, MagnetError};
 use torrent::metainfo::{MAX_METAINFO, Metainfo};
 
 use crate::exit::{Exit, Failure, sentence};
+use crate::interrupt::Interrupt;
+
+/// How often Ctrl-C is looked for while a server is waited for.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// What a pasted text is, before anything is read.
 #[derive(Debug)]
@@ -88,6 +95,40 @@ pub fn read_torrent(path: &Path) -> Result<Metainfo, Failure> {
     )
     .map_err(failed)?;
     parse_torrent(&bytes, &path.display().to_string())
+}
+
+/// Fetches and checks a torrent file by its URL.
+pub fn fetch_torrent(url: &str, interrupt: &Interrupt) -> Result<Metainfo, Failure> {
+    let (sender, answer) = mpsc::channel();
+    let wanted = url.to_owned();
+    std::thread::spawn(move || sender.send(node::fetch_torrent(&wanted)));
+    let fetched = loop {
+        match answer.recv_timeout(PATIENCE) {
+            Ok(fetched) => break fetched,
+            Err(mpsc::RecvTimeoutError::Timeout) if interrupt.is_asked() => {
+                return Err(Failure::interrupted());
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                return Err(Failure::new(
+                    Exit::Other,
+                    format!("Fetching {url} broke off. Try again."),
+                ));
+            }
+        }
+    };
+    let bytes = fetched.map_err(|error| {
+        let exit = match &error {
+            FetchError::Url(_) => Exit::Usage,
+            FetchError::Resolve { .. } | FetchError::Status { .. } => Exit::NotFound,
+            _ => Exit::Other,
+        };
+        Failure::new(
+            exit,
+            format!("{url} was not fetched: {}", sentence(&error.to_string())),
+        )
+    })?;
+    parse_torrent(&bytes, url)
 }
 
 /// Checks the bytes of a torrent file from `origin`.

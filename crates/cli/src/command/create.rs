@@ -1,7 +1,5 @@
 //! `starling create`: a torrent file and nothing else.
 
-use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -9,7 +7,7 @@ use torrent::magnet::Magnet;
 use torrent::metainfo::Metainfo;
 
 use crate::Context;
-use crate::authoring::{Draft, TorrentFlags};
+use crate::authoring::{Draft, TorrentFlags, second_output, write_torrent};
 use crate::exit::Failure;
 use crate::units::{Size, count};
 
@@ -56,7 +54,7 @@ impl Create {
         }
         for (output, metainfo) in &outputs {
             may_write(output)?;
-            write(output, &metainfo.to_bytes())?;
+            write_torrent(output, metainfo)?;
             tell(context, output, metainfo);
         }
         Ok(())
@@ -111,13 +109,8 @@ fn default_output(draft: &Draft) -> Result<PathBuf, Failure> {
     }
 }
 
-/// `album.torrent` → `album.v2.torrent`.
-fn second_output(first: &Path) -> PathBuf {
-    first.with_extension("v2.torrent")
-}
-
 /// A torrent may be replaced by a newer one; any other file was not meant.
-fn may_write(output: &Path) -> Result<(), Failure> {
+pub fn may_write(output: &Path) -> Result<(), Failure> {
     if output.is_dir() {
         return Err(Failure::usage(format!(
             "{} is a folder. Name the torrent file to write, such as {}.",
@@ -134,32 +127,11 @@ fn may_write(output: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes a file so that it is there whole or not at all.
-pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::io(&error, "write", path);
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let draft = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
-    let written = fs::File::create(&draft)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&draft, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&draft);
-    }
-    written.map_err(failed)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::fs;
 
-    #[test]
-    fn the_second_torrent_lies_beside_the_first() {
-        assert_eq!(
-            second_output(Path::new("a/b.torrent")),
-            Path::new("a/b.v2.torrent")
-        );
-        assert_eq!(second_output(Path::new("b")), Path::new("b.v2.torrent"));
-    }
+    use super::*;
 
     #[test]
     fn a_file_that_is_no_torrent_is_not_written_over() {

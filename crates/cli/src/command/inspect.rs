@@ -32,11 +32,7 @@ impl Inspect {
         let console = &context.console;
         let (human, event) = match source::recognise(&self.source)? {
             Pasted::File(path) => of_metainfo(&source::read_torrent(&path)?),
-            Pasted::Url(url) => {
-                return Err(Failure::usage(format!(
-                    "Download {url} first, then inspect the file."
-                )));
-            }
+            Pasted::Url(url) => of_metainfo(&source::fetch_torrent(&url, &context.interrupt)?),
             Pasted::Magnet(magnet) => of_magnet(&magnet),
             Pasted::Hash(hashes) => of_magnet(&Magnet::of_hashes(hashes)),
         };

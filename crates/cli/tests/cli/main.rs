@@ -1,13 +1,19 @@
 //! The real binary, as people and programs use it.
 
 mod offline;
+mod transfer;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{io, thread};
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+/// How long a command may take, on a machine that does much else.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A folder of its own for a test, with a home in it.
 struct Desk {
@@ -64,17 +70,37 @@ impl Desk {
     }
 
     fn run(&self, args: &[&str]) -> Ended {
-        Ended::of(&self.command(args).output().unwrap())
+        Ended::of(self.command(args))
     }
 }
 
 impl Ended {
-    fn of(output: &Output) -> Ended {
-        Ended {
-            code: output.status.code().expect("it ended by itself"),
-            out: String::from_utf8(output.stdout.clone()).expect("stdout is text"),
-            err: String::from_utf8(output.stderr.clone()).expect("stderr is text"),
-        }
+    /// Runs a command to its end, which must come soon.
+    fn of(mut command: Command) -> Ended {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (mut stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let err = thread::spawn(move || io::read_to_string(&mut stderr).expect("stderr is text"));
+        let out = thread::spawn(move || io::read_to_string(&mut stdout).expect("stdout is text"));
+        let late = Instant::now() + PATIENCE;
+        let code = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status.code();
+            }
+            if Instant::now() > late {
+                child.kill().unwrap();
+                break None;
+            }
+            thread::sleep(Duration::from_millis(10));
+        };
+        let (out, err) = (out.join().unwrap(), err.join().unwrap());
+        let Some(code) = code else {
+            panic!("{command:?} did not end\nstdout: {out}\nstderr: {err}")
+        };
+        Ended { code, out, err }
     }
 
     /// It must have ended with this code.

@@ -366,9 +366,7 @@ fn help_lists_the_exit_codes_and_flags_have_variables() {
         ("STARLING_JSON", "1"),
         ("STARLING_TRACKER", "http://a/x http://b/x"),
     ]);
-    let made = crate::Ended::of(&from_environment.output().unwrap())
-        .ends(0)
-        .event();
+    let made = crate::Ended::of(from_environment).ends(0).event();
     assert_eq!(made["info_hash_v1"], json!(null));
     assert!(
         made["magnet"]
