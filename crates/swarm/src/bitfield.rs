@@ -89,7 +89,9 @@ impl Bitfield {
         let bit = 1u64 << (i % 64);
         let new = *word & bit == 0;
         *word |= bit;
-        self.ones += u32::from(new);
+        if new {
+            self.ones += 1;
+        }
         new
     }
 
@@ -100,7 +102,9 @@ impl Bitfield {
         let bit = 1u64 << (i % 64);
         let was = *word & bit != 0;
         *word &= !bit;
-        self.ones -= u32::from(was);
+        if was {
+            self.ones -= 1;
+        }
         was
     }
 
