@@ -350,3 +350,24 @@ fn a_stop_in_the_middle_loses_nothing_that_was_verified() {
     );
     assert_same(&root, &to.join("album"));
 }
+
+#[test]
+fn data_that_is_there_already_is_adopted_after_a_check_even_with_a_magnet_link() {
+    for kind in [Kind::V1, Kind::Hybrid, Kind::V2] {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, metainfo) = content(dir.path(), LENS, kind);
+        let (seed, leech) = (Peer::start(), Peer::start());
+        seed.seed(&metainfo, &root);
+        let opts = Options {
+            place: Place::Into(dir.path().to_owned()),
+            ..options(vec![seed.addr()])
+        };
+        let magnet = Magnet::of(&metainfo);
+        let id = leech
+            .node
+            .add(Source::Magnet(Box::new(magnet)), opts)
+            .unwrap();
+        leech.finished(Duration::from_secs(20));
+        assert_eq!(leech.node.status(id).unwrap().swarm.received, 0, "{kind:?}");
+    }
+}

@@ -55,8 +55,10 @@ pub(crate) struct Shared {
     pub up: Bucket,
     /// Peers unchoked now, of all torrents.
     pub unchoked: usize,
-    /// A rate limit held something back: try again when the bucket says so.
-    pub starved: bool,
+    /// The limit on what we ask for held something back: try again when its bucket says so.
+    pub starved_down: bool,
+    /// The same with what we send.
+    pub starved_up: bool,
     /// Info-hashes learnt since the session last looked.
     pub learnt: Vec<(TorrentId, InfoHashes)>,
 }
@@ -91,7 +93,9 @@ pub(crate) struct Torrent {
     file_priorities: Vec<u8>,
     /// Addresses behind connections that delivered blocks.
     authors: BTreeMap<ConnId, IpAddr>,
-    /// Failed pieces whose digests are being read, with their contributors.
+    /// Pieces found on disk whose v2 hash is not known, with what they hash to.
+    unjudged: BTreeMap<u32, Sha256Hash>,
+    /// [`Event::Finished`] went out.
     finished_said: bool,
     received: u64,
     wasted: u64,
@@ -139,6 +143,7 @@ impl Torrent {
             peers: BTreeMap::new(),
             file_priorities,
             authors: BTreeMap::new(),
+            unjudged: BTreeMap::new(),
             finished_said: false,
             received: 0,
             wasted: 0,
@@ -410,7 +415,7 @@ impl Torrent {
             let affordable = (0..room)
                 .take_while(|_| shared.down.take(now, u64::from(BLOCK)))
                 .count();
-            shared.starved |= affordable < room;
+            shared.starved_down |= affordable < room;
             room = affordable;
         }
         if room == 0 {
@@ -698,9 +703,18 @@ impl Torrent {
         piece: u32,
         digest: Option<PieceDigest>,
     ) {
-        match digest {
-            Some(digest) if self.judge(piece, &digest) == Some(true) => {
-                self.mark(shared, now, piece, &digest);
+        match digest.map(|digest| (self.judge(piece, &digest), digest)) {
+            Some((Some(true), digest)) => self.mark(shared, now, piece, &digest),
+            // A v2 file whose piece layer nobody has sent yet: all its pieces together can
+            // still prove to be right, by the file's root.
+            Some((
+                None,
+                PieceDigest {
+                    root: Some(root), ..
+                },
+            )) => {
+                self.unjudged.insert(piece, root);
+                self.tree.learned(piece, root);
             }
             _ => self.picker.lost(piece),
         }
@@ -709,6 +723,16 @@ impl Torrent {
     pub fn check_finished(&mut self, shared: &mut Shared, now: Instant) {
         if self.phase == Phase::Checking {
             self.phase = Phase::Running;
+            for (piece, root) in std::mem::take(&mut self.unjudged) {
+                if self.tree.expected(piece) == Expected::Hash(root) {
+                    self.picker.open(piece);
+                    let digest = PieceDigest {
+                        root: Some(root),
+                        ..PieceDigest::default()
+                    };
+                    self.mark(shared, now, piece, &digest);
+                }
+            }
             self.say_if_finished(shared, now);
             for conn in self.peers.keys().copied().collect::<Vec<_>>() {
                 self.recount(shared, now, conn);
@@ -822,7 +846,7 @@ impl Torrent {
                 held = !up.take(now, u64::from(len));
                 !held
             });
-            shared.starved |= held;
+            shared.starved_up |= held;
             let Some(block) = next else { return };
             shared
                 .out
