@@ -169,7 +169,29 @@ pub(crate) struct Home {
     pub id: TorrentId,
     pub info: Arc<Info>,
     pub placement: Placement,
+    /// Paths of files and folders of the torrent that end in `.part` themselves, in lower case.
+    taken: BTreeSet<String>,
     facts: Mutex<Facts>,
+}
+
+/// Where a part file must not go. Almost always nowhere.
+fn taken(info: &Info) -> BTreeSet<String> {
+    let mut taken = BTreeSet::new();
+    for file in info.files() {
+        let path = file.path();
+        let ends = path
+            .match_indices('/')
+            .map(|(at, _)| at)
+            .chain([path.len()]);
+        let is_part = |end: &usize| {
+            let before = end
+                .checked_sub(PART.len())
+                .and_then(|at| path.as_bytes().get(at..*end));
+            before.is_some_and(|bytes| bytes.eq_ignore_ascii_case(PART.as_bytes()))
+        };
+        taken.extend(ends.filter(is_part).map(|end| path[..end].to_lowercase()));
+    }
+    taken
 }
 
 impl Home {
@@ -213,6 +235,11 @@ impl Home {
         }
         Home {
             id,
+            taken: if info.is_single_file() {
+                BTreeSet::new()
+            } else {
+                taken(&info)
+            },
             info,
             placement: Placement {
                 known: Vec::new(),
@@ -299,20 +326,43 @@ impl Home {
         self.placement.root.join(self.info.file(file).path())
     }
 
-    /// The path of a file that is not whole: `.part` behind its name, which is cut if it would be too long.
+    /// The path of a file that is not whole: `.part` behind its name. Where that would be too long, or the name of
+    /// something else in the torrent, the file's number makes it another.
     pub fn part_path(&self, file: usize) -> PathBuf {
         let path = self.whole_path(file);
-        let mut name = path.file_name().map(OsString::from).unwrap_or_default();
-        if name.len() + PART.len() > NAME_MAX {
-            let text = name.to_string_lossy();
-            let end = (0..=NAME_MAX - 32)
-                .rev()
-                .find(|&at| text.is_char_boundary(at))
-                .unwrap_or(0);
-            name = format!("{}~{file}", &text[..end]).into();
+        let name = path.file_name().map(OsString::from).unwrap_or_default();
+        let inside = if self.info.is_single_file() {
+            ""
+        } else {
+            self.info.file(file).path()
+        };
+        let is_taken = || {
+            !self.taken.is_empty()
+                && self
+                    .taken
+                    .contains(&format!("{inside}{PART}").to_lowercase())
+        };
+        if name.len() + PART.len() <= NAME_MAX && !is_taken() {
+            let mut part = name;
+            part.push(PART);
+            return path.with_file_name(part);
         }
-        name.push(PART);
-        path.with_file_name(name)
+        let text = name.to_string_lossy();
+        let end = (0..=text.len().min(NAME_MAX - 32))
+            .rev()
+            .find(|&at| text.is_char_boundary(at))
+            .unwrap_or(0);
+        let folder = inside
+            .rsplit_once('/')
+            .map_or(String::new(), |(folder, _)| format!("{folder}/"));
+        let mut part = format!("{}~{file}{PART}", &text[..end]);
+        while self
+            .taken
+            .contains(&format!("{folder}{part}").to_lowercase())
+        {
+            part.insert(end, '~');
+        }
+        path.with_file_name(part)
     }
 
     pub fn path(&self, file: usize, name: Name) -> PathBuf {

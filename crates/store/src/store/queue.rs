@@ -20,6 +20,9 @@ use crate::{
 /// Blocks of a piece that are worth a worker's wake-up and a write call: 256 KiB.
 const BATCH_BLOCKS: usize = 16;
 
+/// The same when slots run short. When there are none at all, whoever asks for one sets everything going.
+const SHORT_BATCH_BLOCKS: usize = 4;
+
 /// How long fewer blocks than a batch may wait. Nobody needs them sooner (a piece that is whole does not wait),
 /// and a crash loses little.
 const LINGER: Duration = Duration::from_millis(50);
@@ -208,7 +211,12 @@ impl Queue {
         if !matches!(seat.place, Place::Idle(_)) {
             return false;
         }
-        if seat.inbox.len() >= BATCH_BLOCKS || seat.inbox.len() >= seat.missing || seat.lean {
+        let batch = if seat.lean {
+            SHORT_BATCH_BLOCKS
+        } else {
+            BATCH_BLOCKS
+        };
+        if seat.inbox.len() >= batch.min(seat.missing) {
             return self.enqueue(key);
         }
         if seat.inbox.len() != 1 {
@@ -253,6 +261,7 @@ impl Queue {
         }
         thirsty.sort_unstable();
         let any = !thirsty.is_empty();
+        self.nudged = any;
         for key in thirsty {
             self.enqueue(key);
         }
@@ -337,6 +346,8 @@ impl Queue {
     }
 
     fn next_strand(&mut self) -> Option<Task> {
+        // What was nudged is on its way; the next nudge may find others.
+        self.nudged = false;
         while let Some(key) = self.strands.pop_front() {
             // The seat may have gone, or begun anew, since its key was queued.
             let Some(seat) = self.seats.get_mut(&key) else {
@@ -368,7 +379,6 @@ impl Queue {
         strand: Box<Strand>,
         hashed: bool,
     ) -> (bool, bool) {
-        self.nudged = false;
         let key = (home.id, piece);
         let Some(seat) = self
             .seats

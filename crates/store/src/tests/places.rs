@@ -9,11 +9,14 @@ use std::{
     time::Instant,
 };
 
-use torrent::layout::{BLOCK, Kind};
+use torrent::{
+    author::{Hashes, Options, Plan, Source},
+    layout::{BLOCK, Kind},
+};
 
 use super::{album::Album, next, store};
 use crate::{
-    Allocate, Bits, BlockRun, Config, Done, PieceHash, Placement, SLOT, Store, StoreError,
+    Allocate, Bits, BlockRun, Config, Done, PieceHash, Placement, SLOT, Slot, Store, StoreError,
     TorrentId, resume,
 };
 
@@ -504,4 +507,69 @@ fn digests_of_blocks_name_the_wrong_one() {
     assert!(
         matches!(next(&facts), Done::BlockDigests { digests: Ok(digests), .. } if digests == leaves)
     );
+}
+
+#[test]
+fn a_torrent_with_names_that_end_in_part_does_not_mix_up_its_files() {
+    let paths = ["a", "a.PART", "a~0.part/x", "b", "b.part/c"];
+    let source = |path: &&str| Source {
+        path: (*path).into(),
+        len: BLOCK.into(),
+        ..Source::default()
+    };
+    let plan = Plan::folder(
+        Kind::V1,
+        "tricky",
+        BLOCK,
+        &paths.iter().map(source).collect::<Vec<_>>(),
+    )
+    .unwrap();
+    let hashes = Hashes {
+        pieces: vec![[0; 20]; paths.len()],
+        files: Vec::new(),
+    };
+    let info = plan.finish(&hashes, &Options::default()).unwrap().info;
+    let folder = tempfile::tempdir().unwrap();
+    let (store, facts) = store(Config::default());
+    store
+        .add(ID, info.clone(), Placement::at(folder.path()))
+        .unwrap();
+    let byte = |file: usize| 10 + file as u8;
+    for file in 0..paths.len() {
+        store.write(ID, file as u32, 0, Slot::detached(&[byte(file); SLOT]));
+        assert!(matches!(next(&facts), Done::PieceHashed { .. }));
+        assert!(store.path(ID, file).unwrap().exists());
+    }
+    for file in 0..paths.len() {
+        store.verified(ID, file as u32);
+    }
+    flush(&store, &facts);
+    for file in 0..paths.len() {
+        assert_eq!(
+            fs::read(folder.path().join(info.file(file).path())).unwrap(),
+            [byte(file); SLOT],
+            "{file}"
+        );
+    }
+}
+
+#[test]
+fn a_name_as_long_as_names_can_be_has_a_part_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("ü".repeat(127));
+    let album = Album::single(Kind::V1, BLOCK, SLOT, 1);
+    let (store, facts) = store(Config::default());
+    store
+        .add(ID, album.info.clone(), Placement::at(&root))
+        .unwrap();
+    write_piece(&store, &facts, &album, 0);
+    assert!(
+        store
+            .path(ID, 0)
+            .unwrap()
+            .to_string_lossy()
+            .ends_with("~0.part")
+    );
+    flush(&store, &facts);
+    album.assert_laid_out(&root);
 }
