@@ -30,7 +30,7 @@ class World:
         batch = "link set lo up\n" + "".join(f"addr add 10.77.0.{i}/32 dev lo\n" for i in range(1, 21))
         subprocess.run(["ip", "-batch", "-"], input=batch, text=True, check=True)
         # Bigger than memory, so that a huge sparse file is not refused for want of room.
-        self.folder, self.ram = folder, f"{folder}/ram"
+        self.top, self.ram = folder, f"{folder}/ram"
         os.makedirs(self.ram, exist_ok=True)
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512g,nr_inodes=4m", "bench", self.ram], check=True)
         self.disk = fresh(f"{folder}/disk")
@@ -42,7 +42,7 @@ class World:
         for proc in list(Proc.alive):
             proc.stop()
         subprocess.run(["umount", "--lazy", self.ram])
-        shutil.rmtree(self.folder)
+        shutil.rmtree(self.top)
 
     def spawn(self, argv, env=None):
         self._logs += 1
