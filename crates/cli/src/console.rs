@@ -99,9 +99,10 @@ impl Console {
         }
     }
 
-    /// A link as a result; on a terminal also as a picture to point a phone at.
-    pub fn link(&self, link: &str) {
-        if self.is_live()
+    /// A link as a result; if wanted, on a terminal also as a picture to point a phone at.
+    pub fn link(&self, link: &str, pictured: bool) {
+        if pictured
+            && self.is_live()
             && let Some(picture) = qr(link, self.colour)
         {
             self.err(&picture);

@@ -82,9 +82,9 @@ impl Get {
             .collect::<Result<Vec<_>, _>>()?;
         self.make_dir()?;
 
-        let mut watch = Watch::start(context, &self.network)?;
+        let mut watch = Watch::start(context, &self.network, self.seed)?;
         let mut refused = None;
-        for (text, source) in self.sources.iter().zip(sources) {
+        for source in sources {
             let options = Options {
                 place: Place::Into(self.dir.clone()),
                 assume_complete: false,
@@ -93,7 +93,7 @@ impl Get {
                 preallocate: self.preallocate,
                 peers: peers.clone(),
             };
-            if let Err(failure) = watch.add(text, source, options, None) {
+            if let Err(failure) = watch.add(source, options, None) {
                 refused.get_or_insert(context.console.failure(failure));
             }
         }

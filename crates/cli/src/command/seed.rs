@@ -15,7 +15,7 @@ use crate::exit::{Exit, Failure};
 use crate::network::NetworkFlags;
 use crate::source;
 use crate::units::{Size, count};
-use crate::watch::{Watch, kept_name};
+use crate::watch::Watch;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -89,12 +89,11 @@ impl Seed {
                 }
             }
         }
-        let mut watch = Watch::start(context, &self.network)?;
+        let mut watch = Watch::start(context, &self.network, true)?;
         context
             .console
             .note("serving until Ctrl-C; to fetch it elsewhere: starling get LINK");
         for (metainfo, torrent, root, assume_complete) in ready {
-            let name = metainfo.info.name().to_owned();
             let options = Options {
                 place: Place::At(root),
                 assume_complete,
@@ -103,7 +102,7 @@ impl Seed {
                 preallocate: false,
                 peers: peers.clone(),
             };
-            watch.add(&name, Source::Metainfo(metainfo), options, Some(torrent))?;
+            watch.add(Source::Metainfo(metainfo), options, Some(torrent))?;
         }
         let ended = watch.serve();
         let sent = watch.stop();
@@ -170,7 +169,7 @@ impl Seed {
         let dir = home.join("torrents");
         std::fs::create_dir_all(&dir)
             .map_err(|error| Failure::io(&error, "make the folder", &dir))?;
-        let kept = dir.join(kept_name(metainfo));
+        let kept = dir.join(format!("{}.torrent", metainfo.info.hashes()));
         write_torrent(&kept, metainfo)?;
         let Some(first) = &self.torrent_out else {
             return Ok(kept);

@@ -128,7 +128,7 @@ fn look(info: &Info, root: &Path) -> BTreeMap<usize, Fault> {
                     missing: true,
                     ..Fault::default()
                 }),
-                Ok(there) if !there.is_file() => Some("not a file".to_owned()).map(Fault::instead),
+                Ok(there) if !there.is_file() => Some(Fault::instead("not a file".to_owned())),
                 Ok(there) if there.len() < file.len => Some(Fault::instead(format!(
                     "only {} of {}",
                     Size(there.len()),

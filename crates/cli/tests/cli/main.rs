@@ -1,5 +1,7 @@
 //! The real binary, as people and programs use it.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
 mod offline;
 mod transfer;
 
