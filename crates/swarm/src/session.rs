@@ -66,7 +66,8 @@ impl Session {
                 config,
                 out: VecDeque::new(),
                 unchoked: 0,
-                starved: false,
+                starved_down: false,
+                starved_up: false,
                 learnt: Vec::new(),
             },
             torrents: BTreeMap::new(),
@@ -97,14 +98,17 @@ impl Session {
 
     /// When to hand over [`Input::Timeout`]; `None`: only facts wake it.
     pub fn deadline(&self) -> Option<Instant> {
-        let starved = self.shared.starved.then(|| {
-            let ready = [self.shared.down.ready_at(), self.shared.up.ready_at()];
-            ready.into_iter().flatten().min()
-        });
-        [self.tick_at, starved.flatten()]
-            .into_iter()
-            .flatten()
-            .min()
+        // A bucket that holds nobody back may say anything.
+        let Shared {
+            starved_down,
+            starved_up,
+            down,
+            up,
+            ..
+        } = &self.shared;
+        let down = starved_down.then(|| down.ready_at()).flatten();
+        let up = starved_up.then(|| up.ready_at()).flatten();
+        [self.tick_at, down, up].into_iter().flatten().min()
     }
 
     /// A fact.
@@ -503,7 +507,9 @@ impl Session {
     }
 
     fn timeout(&mut self, now: Instant) {
-        if std::mem::take(&mut self.shared.starved) {
+        let down = std::mem::take(&mut self.shared.starved_down);
+        let up = std::mem::take(&mut self.shared.starved_up);
+        if down || up {
             self.feed(now);
         }
         if self.tick_at.is_some_and(|at| now >= at) {
