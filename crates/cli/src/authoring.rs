@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::builder::FalseyValueParser;
+use store::Fingerprint;
 use store::hasher::{self, HashError};
 use store::scan::{Scan, Warning, scan};
 use torrent::author::{self, Choice, Plan, Wanted};
@@ -173,9 +174,17 @@ pub struct Draft {
 /// A draft that was hashed.
 pub struct Made {
     /// The torrent; where there are two, the one every client understands.
-    pub metainfo: Metainfo,
+    pub first: Hashed,
     /// The second, of version 2, where one for all would be mostly padding.
-    pub v2: Option<Metainfo>,
+    pub v2: Option<Hashed>,
+}
+
+/// A torrent, and what its files looked like while they were hashed: a file that has changed since is not served.
+pub struct Hashed {
+    /// The torrent.
+    pub metainfo: Metainfo,
+    /// One for each file of its layout.
+    pub known: Vec<Fingerprint>,
 }
 
 impl Draft {
@@ -277,7 +286,7 @@ impl Draft {
             context.console.note(&reason);
         }
         Ok(Made {
-            metainfo: self.finish(context, &plan, &options)?,
+            first: self.finish(context, &plan, &options)?,
             v2: v2
                 .map(|plan| self.finish(context, &plan, &options))
                 .transpose()?,
@@ -289,7 +298,7 @@ impl Draft {
         context: &Context,
         plan: &Plan,
         options: &author::Options,
-    ) -> Result<Metainfo, Failure> {
+    ) -> Result<Hashed, Failure> {
         let path = |planned: &author::Planned| {
             planned
                 .source
@@ -318,14 +327,16 @@ impl Draft {
             HashError::Unreadable(error) => error.into(),
             changed => Failure::new(Exit::Verification, sentence(&changed.to_string())),
         })?;
-        plan.finish(&hashed.hashes, options).map_err(|error| {
+        let known = hashed.known;
+        let metainfo = plan.finish(&hashed.hashes, options).map_err(|error| {
             Failure::new(
                 Exit::Other,
                 format!(
                     "These files cannot be made a torrent: {error}. Rename or leave out that file."
                 ),
             )
-        })
+        })?;
+        Ok(Hashed { metainfo, known })
     }
 }
 

@@ -34,6 +34,7 @@ fn main() {
             Place::Into(path.into())
         },
         assume_complete: seed,
+        known: Vec::new(),
         read_only: seed,
         select: Vec::new(),
         preallocate: false,

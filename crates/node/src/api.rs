@@ -8,6 +8,8 @@ use torrent::ids::InfoHashes;
 use torrent::magnet::Magnet;
 use torrent::metainfo::{Info, Metainfo};
 
+/// What a file looked like: its length and time.
+pub use store::Fingerprint;
 /// One transfer of a node.
 pub use swarm::TorrentId;
 
@@ -60,6 +62,9 @@ pub struct Options {
     pub place: Place,
     /// The data is there and right: hash nothing (seeding what was just hashed).
     pub assume_complete: bool,
+    /// What the files looked like when they were hashed, one for each file of the layout: one that
+    /// has changed since is not served. Empty if unknown.
+    pub known: Vec<Fingerprint>,
     /// Only serve: existing data is never written to.
     pub read_only: bool,
     /// Only files whose path matches one of these globs; empty: all.

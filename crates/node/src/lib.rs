@@ -13,7 +13,9 @@ mod keep;
 mod node;
 mod web;
 
-pub use api::{Config, Event, Options, Place, Problem, ProblemKind, Source, Status, TorrentId};
+pub use api::{
+    Config, Event, Fingerprint, Options, Place, Problem, ProblemKind, Source, Status, TorrentId,
+};
 pub use error::{AddError, StartError};
 pub use node::Node;
 pub use web::{FetchError, fetch_torrent};

@@ -95,6 +95,7 @@ fn options(peers: Vec<SocketAddr>) -> Options {
     Options {
         place: Place::Into(PathBuf::new()),
         assume_complete: false,
+        known: Vec::new(),
         read_only: false,
         select: Vec::new(),
         preallocate: false,

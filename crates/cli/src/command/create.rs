@@ -48,9 +48,9 @@ impl Create {
         };
         may_write(&output)?;
         let made = draft.hash(context, &self.torrent)?;
-        let mut outputs = vec![(output.clone(), &made.metainfo)];
+        let mut outputs = vec![(output.clone(), &made.first.metainfo)];
         if let Some(v2) = &made.v2 {
-            outputs.push((second_output(&output), v2));
+            outputs.push((second_output(&output), &v2.metainfo));
         }
         for (output, metainfo) in &outputs {
             may_write(output)?;

@@ -88,6 +88,7 @@ impl Get {
             let options = Options {
                 place: Place::Into(self.dir.clone()),
                 assume_complete: false,
+                known: Vec::new(),
                 read_only: false,
                 select: select.clone(),
                 preallocate: self.preallocate,

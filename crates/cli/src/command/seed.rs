@@ -10,7 +10,7 @@ use torrent::metainfo::Metainfo;
 use super::create::may_write;
 use super::verify::content_root;
 use crate::Context;
-use crate::authoring::{Draft, TorrentFlags, second_output, write_torrent};
+use crate::authoring::{Draft, Hashed, TorrentFlags, second_output, write_torrent};
 use crate::exit::{Exit, Failure};
 use crate::network::NetworkFlags;
 use crate::source;
@@ -74,17 +74,17 @@ impl Seed {
                     metainfo,
                     torrent,
                     root,
-                } => ready.push((metainfo, torrent, root, self.assume_complete)),
+                } => ready.push((metainfo, torrent, root, self.assume_complete, Vec::new())),
                 Job::New(draft) => {
                     let made = draft.hash(context, &self.torrent)?;
                     let root = draft.root();
-                    for (number, metainfo) in [Some(made.metainfo), made.v2]
+                    for (number, Hashed { metainfo, known }) in [Some(made.first), made.v2]
                         .into_iter()
                         .flatten()
                         .enumerate()
                     {
                         let torrent = self.keep(&home, &metainfo, number)?;
-                        ready.push((Box::new(metainfo), torrent, root.to_owned(), true));
+                        ready.push((Box::new(metainfo), torrent, root.to_owned(), true, known));
                     }
                 }
             }
@@ -93,10 +93,11 @@ impl Seed {
         context
             .console
             .note("serving until Ctrl-C; to fetch it elsewhere: starling get LINK");
-        for (metainfo, torrent, root, assume_complete) in ready {
+        for (metainfo, torrent, root, assume_complete, known) in ready {
             let options = Options {
                 place: Place::At(root),
                 assume_complete,
+                known,
                 read_only: true,
                 select: Vec::new(),
                 preallocate: false,

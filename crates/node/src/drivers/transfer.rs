@@ -242,6 +242,7 @@ impl Driver {
         if transfer.options.assume_complete {
             prepared.have = Bitfield::full(pieces);
             placement.have = Some(Bits::full(pieces as usize));
+            placement.known = transfer.options.known.clone();
         } else if transfer.options.read_only {
             prepared.recheck = Bits::full(pieces as usize);
         } else {
