@@ -13,7 +13,8 @@ use crate::hashes::Served;
 use crate::metadata::{self, Progress};
 use crate::peer::Pieces;
 use crate::torrent::{
-    MOST_NONSENSE, OUR_DONT_HAVE, OUR_METADATA, OUR_PEX, OUR_UPLOAD_ONLY, Shared, Torrent,
+    ALLOWED_FAST, MOST_NONSENSE, OUR_DONT_HAVE, OUR_METADATA, OUR_PEX, OUR_UPLOAD_ONLY, Shared,
+    Torrent,
 };
 use crate::{Bitfield, ConnId, Event, Output, Reason, Source};
 
@@ -267,7 +268,12 @@ impl Torrent {
         if !sane {
             return Err(Reason::Protocol("asked for bytes that do not exist"));
         }
-        let allowed = !peer.choked || peer.allowed.contains(&block.piece);
+        // Once it has a few pieces it is no newcomer any more (BEP 6).
+        let newcomer = match &peer.pieces {
+            Pieces::Some(bits) => bits.count() <= ALLOWED_FAST as u32,
+            _ => false,
+        };
+        let allowed = !peer.choked || newcomer && peer.allowed.contains(&block.piece);
         let full = peer.queue.len() >= shared.config.request_queue;
         if !allowed || full || !self.picker.have().get(block.piece) {
             // A choke or a lost piece may have crossed the request; a flood has not.
@@ -302,10 +308,11 @@ impl Torrent {
             return Ok(());
         }
         self.picker.released(conn, block);
+        // What it let us have while choked is over: without this we would ask again at once.
+        peer.allowed_us.remove(&block.piece);
         let unwilling = !peer.chokes_us;
         if unwilling {
             // Refused without choking us: it does not really have it, or will not give it.
-            peer.allowed_us.remove(&block.piece);
             if let Pieces::Some(bits) = &mut peer.pieces
                 && bits.clear(block.piece)
             {

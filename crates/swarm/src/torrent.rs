@@ -38,8 +38,10 @@ const MOST_EXCHANGED: usize = 50;
 pub(crate) const MOST_NONSENSE: u32 = 200;
 /// Authors of blocks remembered after they left, for blame.
 const MOST_AUTHORS: usize = 4096;
-/// Pieces a newcomer may fetch while choked (BEP 6).
-const ALLOWED_FAST: usize = 8;
+/// Pieces a newcomer may fetch while choked (BEP 6)...
+pub(crate) const ALLOWED_FAST: usize = 5;
+/// ...and one in so many at most: a seed whose few pieces are free for all has no slots to deal.
+const ALLOWED_FAST_SHARE: u32 = 100;
 
 /// The numbers we give extensions in our handshakes (BEP 10).
 pub(crate) const OUR_PEX: u8 = 1;
@@ -303,7 +305,9 @@ impl Torrent {
         if !peer.fast || self.picker.have().count() == 0 {
             return;
         }
-        let set = wire::allowed_fast_set(ip, &hash, info.layout().pieces(), ALLOWED_FAST);
+        let pieces = info.layout().pieces();
+        let count = ALLOWED_FAST.min((pieces / ALLOWED_FAST_SHARE) as usize);
+        let set = wire::allowed_fast_set(ip, &hash, pieces, count);
         for piece in set.into_iter().filter(|&p| self.picker.have().get(p)) {
             peer.allowed.insert(piece);
             shared.send(now, peer, Message::AllowedFast(piece));
