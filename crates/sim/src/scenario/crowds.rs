@@ -36,15 +36,15 @@ fn copies(world: &World, node: NodeId, album: &Content) -> f64 {
 pub fn fifty(origin: Origin) -> Report {
     let mut world = World::new(origin);
     let album = world.content(Kind::V1, 64 << 10, &[4 << 20]);
-    let seed = crowd(&mut world, &Spec::default(), &album, How::Seed, 1)[0];
-    let bobs = crowd(&mut world, &Spec::default(), &album, How::Get, 50);
-    // A swarm that shares well needs about twice the time of one copy over one uplink.
-    let within = time_for(&album, 2_000_000) * 6 + Duration::from_secs(20);
+    let spec = Spec::default().rate(250_000, 2_000_000);
+    let seed = crowd(&mut world, &spec, &album, How::Seed, 1)[0];
+    let bobs = crowd(&mut world, &spec, &album, How::Get, 50);
+    let within = time_for(&album, 250_000) * 4 + Duration::from_secs(20);
     world.finish(&bobs, &album, within);
     let sent = copies(&world, seed, &album);
     let vain = waste(&world, &bobs, &album) * 100.0;
     let note = format!("the seed sent {sent:.2} copies, {vain:.1} % came in vain");
-    assert!(copies(&world, seed, &album) < 12.0, "{note}");
+    assert!(sent < 5.0 && vain < 5.0, "{note}");
     Report::of(world).note(note)
 }
 
@@ -78,7 +78,7 @@ pub fn one_to_four(origin: Origin) -> Report {
     let sent = copies(&world, seed, &album);
     let vain = waste(&world, &bobs, &album) * 100.0;
     let note = format!("the seed sent {sent:.2} copies, {vain:.1} % came in vain");
-    assert!(copies(&world, seed, &album) < 1.6, "{note}");
+    assert!(sent < 1.4 && vain < 3.0, "{note}");
     Report::of(world).note(note)
 }
 
@@ -195,7 +195,7 @@ pub fn fairness(origin: Origin) -> Report {
         config: config.clone(),
         ..Spec::default().rate(up, 8_000_000)
     };
-    crowd(&mut world, &spec(400_000), &album, How::Seed, 1);
+    crowd(&mut world, &spec(3_000_000), &album, How::Seed, 1);
     let givers = crowd(&mut world, &spec(800_000), &album, How::Get, 10);
     let takers = crowd(&mut world, &spec(50_000), &album, How::Get, 10);
     let within = Duration::from_secs(600);
@@ -209,7 +209,7 @@ pub fn fairness(origin: Origin) -> Report {
     };
     let (fast, slow) = (mean(&world, &givers), mean(&world, &takers));
     let note = format!("givers took {fast:.1} s, takers {slow:.1} s");
-    assert!(fast < slow * 0.9, "{note}");
+    assert!(fast < slow * 0.7, "{note}");
     Report::of(world).note(note)
 }
 

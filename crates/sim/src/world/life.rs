@@ -38,7 +38,9 @@ impl World {
 
     fn place(&mut self, spec: Spec, name: Option<&str>) -> NodeId {
         let id = NodeId(self.nodes.len());
-        let ip = Ipv4Addr::from(0x0a00_0001 + id.0 as u32);
+        // Far apart, as people are: much of the protocol treats neighbours alike.
+        let host = (id.0 as u32 + 1).wrapping_mul(0x9e_3779) & 0xff_ffff;
+        let ip = Ipv4Addr::from(0x0a00_0000 | host);
         let addr = SocketAddr::new(IpAddr::V4(ip), PORT);
         self.by_addr.insert(addr, id);
         let name = match (name, NAMES.get(id.0)) {
