@@ -6,6 +6,7 @@
 
 mod crowds;
 mod pairs;
+mod tables;
 mod villains;
 
 use std::fmt;
@@ -238,6 +239,16 @@ pub const ALL: &[Scenario] = &[
         "eve",
         "no mischief stops a download or breaks anything",
         villains::eve,
+    ),
+    scenario(
+        "dht-finds",
+        "what one DHT node offers the others find, with loss, NATs and deaths",
+        tables::finds,
+    ),
+    scenario(
+        "dht-endures",
+        "DHT nodes that stay keep their tables while others come and go",
+        tables::endures,
     ),
 ];
 
