@@ -40,7 +40,9 @@ impl fmt::Display for Clock {
         let seconds = self.0.as_secs();
         let (days, hours, minutes) = (seconds / 86400, seconds / 3600 % 24, seconds / 60 % 60);
         f.pad(&match (days, hours, minutes) {
-            (0, 0, 0) if seconds == 0 => format!("{:.2} s", self.0.as_secs_f64()),
+            (0, 0, 0) if seconds < 10 && self.0.subsec_millis() > 0 => {
+                format!("{:.1} s", self.0.as_secs_f64())
+            }
             (0, 0, 0) => format!("{seconds} s"),
             (0, 0, minutes) => format!("{minutes} min {} s", seconds % 60),
             (0, hours, minutes) => format!("{hours} h {minutes} min"),
@@ -221,7 +223,8 @@ mod tests {
                 && parse_seconds("").is_err()
                 && parse_seconds("-1").is_err()
         );
-        assert_eq!(Clock(Duration::from_millis(250)).to_string(), "0.25 s");
+        assert_eq!(Clock(Duration::from_millis(250)).to_string(), "0.2 s");
+        assert_eq!(Clock(Duration::from_secs(9)).to_string(), "9 s");
         assert_eq!(Clock(Duration::from_secs(61)).to_string(), "1 min 1 s");
         assert_eq!(Clock(Duration::from_secs(3900)).to_string(), "1 h 5 min");
         assert_eq!(Clock(Duration::from_secs(90_000)).to_string(), "1 d 1 h");

@@ -180,8 +180,7 @@ impl Transfer {
         let how = if received == 0 {
             "all of it was here already".to_owned()
         } else {
-            let rate = (received as f64 / took.as_secs_f64().max(0.001)) as u64;
-            format!("{} in {}, {}/s", Size(bytes), Clock(took), Size(rate))
+            format!("{} in {}", Size(bytes), Clock(took))
         };
         context
             .console
@@ -376,6 +375,7 @@ fn draw(bar: &ProgressBar, name: &str, status: &Status, alone: Duration) {
     bar.set_length(total.max(1));
     bar.set_position(done);
     let percent = 100 * u128::from(done) / u128::from(total.max(1));
+    let alone = Clock(Duration::from_secs(alone.as_secs()));
     bar.set_message(match &swarm.state {
         _ if status.checking.is_some() => format!("{percent} %  checking what is here"),
         State::Checking => "checking what is here".to_owned(),
@@ -385,11 +385,7 @@ fn draw(bar: &ProgressBar, name: &str, status: &Status, alone: Duration) {
             if swarm.known > 0 {
                 tried.push(format!("dialling {}", count(swarm.known, "peer")));
             }
-            format!(
-                "looking for peers for {}: {}",
-                Clock(alone),
-                tried.join(", ")
-            )
+            format!("looking for peers for {alone}: {}", tried.join(", "))
         }
         State::Metadata => format!("asking {} what it is", count(swarm.peers, "peer")),
         State::Downloading | State::Seeding => {
