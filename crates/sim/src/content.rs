@@ -139,6 +139,12 @@ impl Content {
         if begin.is_multiple_of(BLOCK) && whole.is_some_and(|b| std::ptr::eq(&**b, data)) {
             return true;
         }
+        if let Some(whole) = whole
+            && begin.is_multiple_of(BLOCK)
+            && whole.len() == data.len()
+        {
+            return whole.bytes == data.bytes;
+        }
         (begin..).zip(data.bytes()).all(|(at, &byte)| {
             let block = blocks.get((at / BLOCK) as usize);
             block.and_then(|b| b.bytes.get((at % BLOCK) as usize)) == Some(&byte)

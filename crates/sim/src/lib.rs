@@ -15,6 +15,7 @@ pub mod eve;
 mod net;
 pub mod node;
 pub mod scenario;
+pub mod store;
 pub mod trace;
 pub mod world;
 

@@ -36,6 +36,8 @@ pub struct Spec {
     pub disk: u64,
     /// Buffers between its connections and its disk.
     pub slots: usize,
+    /// Its store is the real one, over a disk in memory, and not the light model of it.
+    pub real_store: bool,
     /// The chance that a block it sends is wrong.
     pub lies: f64,
     /// It promises blocks and never sends them.
@@ -54,6 +56,7 @@ impl Default for Spec {
             reachable: true,
             disk: 200_000_000,
             slots: 256,
+            real_store: false,
             lies: 0.0,
             silent: false,
             config: Config::default(),
@@ -84,12 +87,17 @@ pub enum How {
     GetWithoutLayers,
     /// It wants it and has the info-hashes only (BEP 9).
     Magnet,
+    /// As [`How::Magnet`], but it knows a hybrid by its v1 hash alone.
+    MagnetV1,
+    /// As [`How::Magnet`], but it knows a hybrid by its v2 hash alone.
+    MagnetV2,
 }
 
-/// A piece whose blocks are being written.
-pub(crate) struct Attempt {
-    pub number: u64,
-    pub written: BTreeSet<u32>,
+impl How {
+    /// Whether it has the info dictionary to begin with.
+    pub(crate) fn knows_info(self) -> bool {
+        matches!(self, How::Seed | How::Get | How::GetWithoutLayers)
+    }
 }
 
 /// A node's part in a torrent.
@@ -97,7 +105,7 @@ pub struct Share {
     /// What it is about.
     pub content: Rc<Content>,
     /// What is on its disk.
-    pub disk: Disk,
+    pub disk: Box<dyn Disk>,
     /// When everything wanted was there.
     pub finished: Option<Duration>,
     /// Whole pieces that were wrong.
@@ -111,7 +119,11 @@ pub struct Share {
     pub(crate) how: How,
     pub(crate) knows_info: bool,
     pub(crate) priorities: Vec<u8>,
-    pub(crate) collecting: BTreeMap<u32, Attempt>,
+    /// Pieces whose blocks are being written, each time by another number: blocks of an attempt
+    /// that was given up are dropped.
+    pub(crate) collecting: BTreeMap<u32, u64>,
+    /// Pieces that a restart found on disk and in no record.
+    pub(crate) recheck: Vec<u32>,
     /// Pieces that were seen to be right on this disk.
     pub(crate) right: Bitfield,
 }

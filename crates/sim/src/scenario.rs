@@ -189,6 +189,11 @@ pub const ALL: &[Scenario] = &[
         crowds::seed_leaves_hybrid,
     ),
     scenario(
+        "two-names",
+        "peers who know a hybrid by different hashes are one swarm",
+        crowds::two_names,
+    ),
+    scenario(
         "crossed-dials",
         "who dial each other at once end with one connection",
         crowds::crossed_dials,

@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use swarm::{ConnId, TorrentId};
+use swarm::{ConnId, PieceDigest, TorrentId};
 use torrent::layout::Kind;
 use torrent::wire::BlockRef;
 
@@ -59,6 +59,7 @@ pub(crate) enum Event {
         id: TorrentId,
         piece: u32,
         attempt: u64,
+        digest: Box<PieceDigest>,
     },
     /// A block was read to be sent.
     ReadBack {
@@ -301,7 +302,12 @@ impl World {
             } => {
                 self.written(node, id, (piece, block), attempt, data);
             }
-            Event::Hashed { id, piece, attempt } => self.hashed(node, id, piece, attempt),
+            Event::Hashed {
+                id,
+                piece,
+                attempt,
+                digest,
+            } => self.hashed(node, id, piece, attempt, *digest),
             Event::ReadBack { conn, id, block } => self.read_back(node, conn, id, block),
             Event::Digested { id, piece } => self.digested(node, id, piece),
             Event::Checked(id) => self.checked(node, id),

@@ -61,6 +61,7 @@ scenarios! {
     when_the_only_seed_leaves_all_finish_v1: "seed-leaves-v1",
     when_the_only_seed_leaves_all_finish_v2: "seed-leaves-v2",
     when_the_only_seed_leaves_all_finish_hybrid: "seed-leaves-hybrid",
+    a_hybrid_of_two_names_is_one_swarm: "two-names",
     crossed_dials_end_in_one_connection: "crossed-dials",
     peers_that_come_and_go_all_finish: "churn",
     who_gives_more_gets_more: "fairness",

@@ -127,6 +127,26 @@ pub fn seed_leaves_hybrid(origin: Origin) -> Report {
     seed_leaves(origin, Kind::Hybrid, How::Magnet)
 }
 
+/// A hybrid that some know by its v1 hash alone, some by its v2 hash alone, some by both: one
+/// swarm, also when the only seed leaves after one copy.
+pub fn two_names(origin: Origin) -> Report {
+    let mut world = World::new(origin);
+    let album = world.content(Kind::Hybrid, 64 << 10, &[2_000_000, 150_000]);
+    let seed = crowd(&mut world, &Spec::default(), &album, How::Seed, 1)[0];
+    let mut bobs = Vec::new();
+    for how in [How::MagnetV1, How::MagnetV2, How::Magnet, How::Get] {
+        bobs.extend(crowd(&mut world, &Spec::default(), &album, how, 3));
+    }
+    let pieces = album.layout().pieces();
+    let out = world.run(Duration::from_secs(60), |world| {
+        (0..pieces).all(|p| bobs.iter().any(|b| world.has(*b, &album, p)))
+    });
+    assert!(out, "one copy gets out within a minute");
+    world.kill(seed);
+    world.finish(&bobs, &album, Duration::from_secs(60));
+    Report::of(world)
+}
+
 /// Everybody knows everybody from the first moment and dials at once.
 pub fn crossed_dials(origin: Origin) -> Report {
     let mut world = World::new(origin);
@@ -160,7 +180,10 @@ pub fn churn(origin: Origin) -> Report {
         How::Seed,
         1,
     );
-    let spec = Spec::default().rate(300_000, 2_000_000);
+    let spec = Spec {
+        real_store: true,
+        ..Spec::default().rate(300_000, 2_000_000)
+    };
     let bobs = crowd(&mut world, &spec, &album, How::Get, 20);
     for _ in 0..30 {
         let wait = world.rng().u64(200..3_000);

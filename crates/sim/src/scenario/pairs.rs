@@ -15,10 +15,18 @@ fn pair(origin: Origin, kind: Kind, how: How) -> (World, Rc<Content>, NodeId, No
     let lens = [1_500_000, 0, 70_001, 16_384, 900_000, 500];
     let album = world.content(kind, 64 << 10, &lens);
     let alice = world.add(Spec::default());
-    let bob = world.add(Spec::default());
+    let bob = world.add(real());
     world.share(alice, &album, How::Seed);
     world.share(bob, &album, how);
     (world, album, alice, bob)
+}
+
+/// A computer with the real store.
+fn real() -> Spec {
+    Spec {
+        real_store: true,
+        ..Spec::default()
+    }
 }
 
 fn fetch(origin: Origin, kind: Kind, how: How) -> Report {
@@ -174,7 +182,7 @@ pub fn power_cut(origin: Origin) -> Report {
         let mut world = World::new(origin);
         let album = world.content(kind, 128 << 10, &[16_000_000, 4_000_000]);
         let alice = world.add(Spec::default());
-        let bob = world.add(Spec::default());
+        let bob = world.add(real());
         world.share(alice, &album, How::Seed);
         world.share(bob, &album, How::Get);
         let mut cuts = 0;
@@ -202,7 +210,7 @@ pub fn kills(origin: Origin) -> Report {
     let mut world = World::new(origin);
     let album = world.content(Kind::Hybrid, 64 << 10, &[20_000_000]);
     let alice = world.add(Spec::default());
-    let bob = world.add(Spec::default());
+    let bob = world.add(real());
     world.share(alice, &album, How::Seed);
     world.share(bob, &album, How::Get);
     for _ in 0..10 {

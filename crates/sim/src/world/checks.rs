@@ -67,8 +67,7 @@ impl World {
     }
 
     fn is_right_on_disk(share: &Share, piece: u32) -> bool {
-        let layout = share.content.layout();
-        let Some(blocks) = share.disk.piece(layout, piece) else {
+        let Some(blocks) = share.disk.blocks(piece) else {
             return false;
         };
         let mut begin = 0;

@@ -90,6 +90,7 @@ impl World {
             Output::Abandon(id, piece) => {
                 if let Some(share) = self.nodes[node.0].shares.get_mut(&id) {
                     share.collecting.remove(&piece);
+                    share.disk.abandon(piece);
                 }
             }
             Output::ReadDigests(id, piece) => self.read_digests(node, id, piece),
@@ -119,6 +120,7 @@ impl World {
             Told::Finished => {
                 share.finished = Some(now);
                 share.trouble = None;
+                share.disk.sync();
                 self.check_finished(node, id);
             }
             Told::PieceFailed(_) => share.failed_pieces += 1,

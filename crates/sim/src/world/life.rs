@@ -5,14 +5,16 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use swarm::{Add, Bitfield, Config, Input, Session, TorrentId};
+use swarm::{Add, Config, Input, Session, TorrentId};
+
+use torrent::metainfo::PieceLayers;
 
 use super::{Event, World};
 use crate::content::Content;
-use crate::disk::Disk;
+use crate::disk::{Disk, LightDisk};
 use crate::eve::Eve;
 use crate::node::{Brain, Downlink, How, Node, NodeId, PORT, Share, Spec, Uplink};
-use torrent::metainfo::PieceLayers;
+use crate::store::RealStore;
 
 /// First names, for the trace.
 const NAMES: [&str; 8] = [
@@ -83,18 +85,15 @@ impl World {
         priorities: Vec<u8>,
     ) {
         let pieces = content.layout().pieces();
-        let (disk, right) = match how {
-            How::Seed => (
-                Disk::whole(
-                    (0..pieces)
-                        .map(|p| content.piece(p))
-                        .collect::<Vec<_>>()
-                        .into_iter(),
-                ),
-                Bitfield::full(pieces),
-            ),
-            _ => (Disk::new(pieces), Bitfield::new(pieces)),
+        let seed = self.rng.u64(..);
+        let real = self.nodes[node.0].spec.real_store;
+        let disk: Box<dyn Disk> = match how {
+            How::Seed => Box::new(LightDisk::whole(content, seed)),
+            _ if real => Box::new(RealStore::new(content, seed)),
+            _ => Box::new(LightDisk::new(content, seed)),
         };
+        let right = disk.recorded().clone();
+        debug_assert_eq!(right.len(), pieces);
         let share = Share {
             content: content.clone(),
             disk,
@@ -104,9 +103,10 @@ impl World {
             received: 0,
             trouble: None,
             how,
-            knows_info: how != How::Magnet,
+            knows_info: how.knows_info(),
             priorities,
             collecting: BTreeMap::new(),
+            recheck: Vec::new(),
             right,
         };
         self.nodes[node.0].shares.insert(content.id, share);
@@ -119,13 +119,19 @@ impl World {
         let content = share.content.clone();
         let layers = match share.how {
             How::Seed | How::Get => content.layers.clone(),
-            How::GetWithoutLayers | How::Magnet => PieceLayers::default(),
+            _ => PieceLayers::default(),
         };
+        let mut hashes = content.info.hashes();
+        match share.how {
+            How::MagnetV1 => hashes.v2 = None,
+            How::MagnetV2 => hashes.v1 = None,
+            _ => {}
+        }
         let recorded = share.disk.recorded();
-        let checking = share.knows_info && self.has_unrecorded(node, id);
+        let checking = share.knows_info && !share.recheck.is_empty();
         let add = Add {
             id,
-            hashes: content.info.hashes(),
+            hashes,
             info: share.knows_info.then(|| content.info.clone()),
             layers,
             have: Some(recorded.clone()),
@@ -140,31 +146,22 @@ impl World {
         self.at(self.now, Some(node), Event::Announce(id));
     }
 
-    fn unrecorded(&self, node: NodeId, id: TorrentId) -> Vec<u32> {
-        let share = &self.nodes[node.0].shares[&id];
-        let pieces = 0..share.content.layout().pieces();
-        let unknown = |p: &u32| !share.disk.recorded().get(*p) && share.disk.has_any(*p);
-        pieces.filter(unknown).collect()
-    }
-
-    fn has_unrecorded(&self, node: NodeId, id: TorrentId) -> bool {
-        !self.unrecorded(node, id).is_empty()
-    }
-
     /// The store hashes what lies on disk and is in no record.
     pub(super) fn look_at_disk(&mut self, node: NodeId, id: TorrentId) {
-        let pieces = self.unrecorded(node, id).len() as u64;
         let owner = &mut self.nodes[node.0];
-        let length = owner.shares[&id].content.layout().piece_length();
-        let over = owner.disk_op(self.now, pieces * u64::from(length));
+        let share = &owner.shares[&id];
+        let length = share.content.layout().piece_length();
+        let bytes = share.recheck.len() as u64 * u64::from(length);
+        let over = owner.disk_op(self.now, bytes);
         self.at(over, Some(node), Event::Checked(id));
     }
 
     pub(super) fn checked(&mut self, node: NodeId, id: TorrentId) {
-        for piece in self.unrecorded(node, id) {
-            let share = &self.nodes[node.0].shares[&id];
-            let blocks = share.disk.piece(share.content.layout(), piece);
-            let digest = blocks.map(|blocks| share.content.digest(piece, &blocks));
+        let Some(share) = self.nodes[node.0].shares.get_mut(&id) else {
+            return;
+        };
+        let pieces = std::mem::take(&mut share.recheck);
+        for (piece, digest) in share.disk.check(&pieces) {
             self.fact(node, Input::Checked(id, piece, digest));
         }
         self.fact(node, Input::CheckFinished(id));
@@ -183,7 +180,21 @@ impl World {
         config.peer_id[8..].copy_from_slice(name.as_bytes());
         node.brain = Brain::Engine(Box::new(Session::new(config, seed, now)));
         for torrent in node.shares.keys().copied().collect::<Vec<_>>() {
+            self.found_on_disk(id, torrent);
             self.enter(id, torrent);
+        }
+    }
+
+    /// A restart believes its record: that had better be right.
+    fn found_on_disk(&mut self, id: NodeId, torrent: TorrentId) {
+        let Some(share) = self.nodes[id.0].shares.get_mut(&torrent) else {
+            return;
+        };
+        let found = share.disk.restart();
+        share.recheck = found.recheck;
+        share.right = found.have.clone();
+        for piece in found.have.iter() {
+            self.check_verified(id, torrent, piece);
         }
     }
 
@@ -193,7 +204,7 @@ impl World {
         for end in self.nodes[id.0].conns.values().copied().collect::<Vec<_>>() {
             self.close(end);
         }
-        self.switch_off(id);
+        self.switch_off(id, false);
     }
 
     /// The process ends in order: as [`World::kill`], but its records are up to date.
@@ -207,13 +218,10 @@ impl World {
         for end in self.nodes[id.0].conns.values().copied().collect::<Vec<_>>() {
             self.forget(end);
         }
-        self.switch_off(id);
-        for share in self.nodes[id.0].shares.values_mut() {
-            share.disk.power_cut(&mut self.rng);
-        }
+        self.switch_off(id, true);
     }
 
-    fn switch_off(&mut self, id: NodeId) {
+    fn switch_off(&mut self, id: NodeId, power_cut: bool) {
         let node = &mut self.nodes[id.0];
         node.brain = Brain::Off;
         node.life += 1;
@@ -237,7 +245,7 @@ impl World {
         for share in self.nodes[id.0].shares.values_mut() {
             share.collecting.clear();
             share.finished = None;
-            share.right = share.disk.recorded().clone();
+            share.disk.stop(power_cut);
         }
     }
 
@@ -261,7 +269,7 @@ impl World {
     /// Room on a node's disk, in bytes a torrent.
     pub fn set_capacity(&mut self, node: NodeId, content: &Content, bytes: u64) {
         if let Some(share) = self.nodes[node.0].shares.get_mut(&content.id) {
-            share.disk.capacity = bytes;
+            share.disk.set_capacity(bytes);
         }
     }
 

@@ -4,19 +4,17 @@
 //! written; a piece is hashed, from the disk, when all its blocks are; what is verified becomes
 //! durable with the next sync.
 
-use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
-use swarm::{ConnId, Input, TorrentId};
+use swarm::{ConnId, Input, PieceDigest, TorrentId};
 use torrent::layout::BLOCK;
 use torrent::wire::{BlockRef, piece_header};
 
 use super::{Event, World};
 use crate::content::Data;
-use crate::disk::Full;
 use crate::net::Chunk;
-use crate::node::{Attempt, NodeId};
+use crate::node::NodeId;
 
 /// What is verified is durable at most so much later (design §6).
 const SYNC: Duration = Duration::from_secs(5);
@@ -34,12 +32,9 @@ impl World {
         let fresh = &mut self.attempts;
         let attempt = share.collecting.entry(piece).or_insert_with(|| {
             *fresh += 1;
-            Attempt {
-                number: *fresh,
-                written: BTreeSet::new(),
-            }
+            *fresh
         });
-        let attempt = attempt.number;
+        let attempt = *attempt;
         let over = owner.disk_op(self.now, u64::from(at.len));
         let written = Event::Written {
             id,
@@ -65,47 +60,43 @@ impl World {
         let Some(share) = owner.shares.get_mut(&id) else {
             return;
         };
-        let layout = share.content.layout();
-        let Some(current) = share.collecting.get_mut(&piece) else {
-            return;
-        };
-        if current.number != attempt {
+        if share.collecting.get(&piece) != Some(&attempt) {
             return;
         }
-        if share.disk.write(piece, block, data) == Err(Full) {
-            share.collecting.remove(&piece);
-            let why = "the disk is full".to_owned();
-            share.trouble = Some(why.clone());
-            return self.fact(node, Input::WriteFailed(id, piece, why));
-        }
-        current.written.insert(block);
-        let pads = (0..layout.blocks(piece)).filter(|&b| layout.is_pad_block(piece, b));
-        let pads = pads.count() as u32;
-        let needed = match layout.blocks(piece) - pads {
-            0 => pads,
-            real => real,
-        };
-        if current.written.len() as u32 >= needed {
-            let len = u64::from(layout.piece_len(piece));
-            let over = owner.disk_op(self.now, len);
-            self.at(over, Some(node), Event::Hashed { id, piece, attempt });
+        let len = u64::from(share.content.layout().piece_len(piece));
+        match share.disk.write(piece, block, &data) {
+            Ok(None) => {}
+            Ok(Some(digest)) => {
+                let over = owner.disk_op(self.now, len);
+                let digest = Box::new(digest);
+                let hashed = Event::Hashed {
+                    id,
+                    piece,
+                    attempt,
+                    digest,
+                };
+                self.at(over, Some(node), hashed);
+            }
+            Err(why) => {
+                share.collecting.remove(&piece);
+                share.trouble = Some(why.clone());
+                self.fact(node, Input::WriteFailed(id, piece, why));
+            }
         }
     }
 
-    pub(super) fn hashed(&mut self, node: NodeId, id: TorrentId, piece: u32, attempt: u64) {
-        let Some(share) = self.nodes[node.0].shares.get_mut(&id) else {
-            return;
-        };
-        let current = share.collecting.get(&piece).map(|a| a.number);
-        let layout = share.content.layout();
-        if current != Some(attempt) {
-            return;
+    pub(super) fn hashed(
+        &mut self,
+        node: NodeId,
+        id: TorrentId,
+        piece: u32,
+        attempt: u64,
+        digest: PieceDigest,
+    ) {
+        let share = self.nodes[node.0].shares.get(&id);
+        if share.is_some_and(|s| s.collecting.get(&piece) == Some(&attempt)) {
+            self.fact(node, Input::PieceHashed(id, piece, digest));
         }
-        let Some(blocks) = share.disk.piece(layout, piece) else {
-            return;
-        };
-        let digest = share.content.digest(piece, &blocks);
-        self.fact(node, Input::PieceHashed(id, piece, digest));
     }
 
     /// The engine says that a piece is right.
@@ -152,8 +143,7 @@ impl World {
         let Some(share) = owner.shares.get(&id) else {
             return;
         };
-        let layout = share.content.layout();
-        let Some(mut data) = share.disk.read(layout, at.piece, at.begin, at.len) else {
+        let Some(mut data) = share.disk.read(at.piece, at.begin, at.len) else {
             return self.fact(node, Input::BlockUnreadable(conn, at));
         };
         let lies = owner.spec.lies;
@@ -187,8 +177,7 @@ impl World {
         let Some(share) = self.nodes[node.0].shares.get(&id) else {
             return;
         };
-        let blocks = share.disk.piece(share.content.layout(), piece);
-        let digests = blocks.map(|blocks| share.content.leaves(piece, &blocks));
+        let digests = share.disk.leaves(piece);
         self.fact(node, Input::Digests(id, piece, digests));
     }
 }
