@@ -47,6 +47,8 @@ pub trait Disk {
     fn leaves(&self, piece: u32) -> Option<Vec<Sha256Hash>>;
     /// What these pieces hash to, as they lie there.
     fn check(&mut self, pieces: &[u32]) -> Vec<(u32, Option<PieceDigest>)>;
+    /// The bytes of this piece went bad; it is no longer recorded.
+    fn rot(&mut self, piece: u32);
     /// Everything verified is durable, and then so is the record.
     fn sync(&mut self);
     /// What is durable and recorded for certain.
@@ -232,6 +234,14 @@ impl Disk for LightDisk {
             blocks.map(|blocks| self.content.digest(piece, &blocks))
         };
         pieces.iter().map(|&piece| (piece, digest(piece))).collect()
+    }
+
+    fn rot(&mut self, piece: u32) {
+        for (_, cell) in self.cells.range_mut((piece, 0)..=(piece, u32::MAX)) {
+            cell.data = Data::new(vec![0x66; cell.data.len() as usize]);
+        }
+        self.verified.clear(piece);
+        self.recorded.clear(piece);
     }
 
     fn sync(&mut self) {

@@ -154,6 +154,16 @@ pub const ALL: &[Scenario] = &[
         pairs::outage,
     ),
     scenario(
+        "limits",
+        "rate limits hold and cost nothing beyond",
+        pairs::limits,
+    ),
+    scenario(
+        "rot",
+        "pieces that go bad on disk are taken back and fetched anew",
+        pairs::rot,
+    ),
+    scenario(
         "fifty-peers",
         "fifty peers fetch from one seed and from each other",
         crowds::fifty,

@@ -151,6 +151,13 @@ impl Disk for RealStore {
         found
     }
 
+    fn rot(&mut self, piece: u32) {
+        // A look at it takes it out of what is believed, whatever it finds.
+        self.check(&[piece]);
+        self.verified.clear(piece);
+        self.recorded.clear(piece);
+    }
+
     fn sync(&mut self) {
         let facts = self.apply(Command::Settle);
         let failed = facts

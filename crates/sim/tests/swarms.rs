@@ -54,6 +54,8 @@ scenarios! {
     a_download_survives_ten_kills: "ten-kills",
     a_full_disk_pauses_until_there_is_room: "disk-full",
     a_silent_outage_does_not_end_a_download: "outage",
+    rate_limits_hold: "limits",
+    pieces_that_go_bad_are_fetched_anew: "rot",
     fifty_peers_share_one_seed: "fifty-peers",
     two_hundred_peers_share_one_seed: "two-hundred-peers",
     a_seed_hardly_sends_anything_twice_to_four: "one-to-four",

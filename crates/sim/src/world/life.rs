@@ -266,6 +266,16 @@ impl World {
         self.fact(node, input);
     }
 
+    /// A piece on a node's disk goes bad, and the node notices.
+    pub fn rot(&mut self, node: NodeId, content: &Content, piece: u32) {
+        if let Some(share) = self.nodes[node.0].shares.get_mut(&content.id) {
+            share.disk.rot(piece);
+            share.right.clear(piece);
+            share.finished = None;
+        }
+        self.fact(node, Input::Lost(content.id, piece));
+    }
+
     /// Room on a node's disk, in bytes a torrent.
     pub fn set_capacity(&mut self, node: NodeId, content: &Content, bytes: u64) {
         if let Some(share) = self.nodes[node.0].shares.get_mut(&content.id) {
