@@ -133,13 +133,17 @@ impl Node {
             return;
         };
         let (sender, stopped) = mpsc::channel();
-        if self.commands.send(Command::Stop(sender)).is_ok() {
-            let _ = stopped.recv_timeout(STOP + Duration::from_millis(300));
+        let told = self.commands.send(Command::Stop(sender)).is_ok();
+        if told
+            && stopped
+                .recv_timeout(STOP + Duration::from_millis(300))
+                .is_err()
+        {
+            // Stuck in a system call; the process need not wait for it.
+            return;
         }
-        if thread.is_finished() || stopped.recv_timeout(Duration::from_millis(50)).is_err() {
-            // Its end was told or it is stuck in a system call; the process need not wait.
-            drop(thread);
-        }
+        // A panic there has been reported by its own thread.
+        let _ = thread.join();
     }
 }
 

@@ -1,6 +1,7 @@
 //! Two and more whole nodes on loopback: real sockets, real files.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Receiver;
@@ -127,6 +128,8 @@ fn content(dir: &Path, lens: &[usize], kind: Kind) -> (PathBuf, Metainfo) {
         };
         std::fs::write(root.join(name), bytes).unwrap();
     }
+    let program = root.join("0.bin");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
     let scan = store::scan::scan(&root).unwrap();
     let wanted = Wanted {
         kind: Some(kind),
@@ -146,6 +149,10 @@ fn content(dir: &Path, lens: &[usize], kind: Kind) -> (PathBuf, Metainfo) {
         .finish(&hashed.hashes, &author::Options::default())
         .unwrap();
     (root, metainfo)
+}
+
+fn is_executable(path: &Path) -> bool {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o100 != 0
 }
 
 fn assert_same(a: &Path, b: &Path) {
@@ -182,6 +189,8 @@ fn a_leecher_gets_all_three_kinds_from_a_seed() {
             .unwrap();
         leech.finished(Duration::from_secs(20));
         assert_same(&root, &to.join("album"));
+        assert!(is_executable(&to.join("album/0.bin")), "{kind:?}");
+        assert!(!is_executable(&to.join("album/2.bin")), "{kind:?}");
     }
 }
 

@@ -84,6 +84,10 @@ pub(crate) trait Disk {
     /// With `replace` an existing `to` is replaced, without it is `AlreadyExists`.
     fn rename(&self, from: &Path, to: &Path, replace: bool) -> io::Result<()>;
     fn symlink(&self, target: &Path, link: &Path) -> io::Result<()>;
+    /// Whoever may read the file may run it, too (BEP 47, attribute `x`). Nothing where there is no such thing.
+    fn set_executable(&self, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
     /// What lies there (a link counts as itself), if anything does.
     fn look(&self, path: &Path) -> Option<Stat>;
@@ -205,6 +209,15 @@ impl Disk for RealDisk {
 
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
         std::fs::create_dir_all(dir)
+    }
+
+    #[cfg(unix)]
+    fn set_executable(&self, path: &Path) -> io::Result<()> {
+        use std::os::unix::fs::PermissionsExt;
+        let mut permissions = std::fs::metadata(path)?.permissions();
+        let mode = permissions.mode();
+        permissions.set_mode(mode | (mode & 0o444) >> 2);
+        std::fs::set_permissions(path, permissions)
     }
 
     fn look(&self, path: &Path) -> Option<Stat> {

@@ -167,6 +167,11 @@ fn name_whole<D: Disk>(files: &Files<D>, home: &Home, file: usize) -> Result<boo
         return Err(StoreError::FileChanged { path });
     }
     files.finish(home, file)?;
+    if home.info.file(file).executable {
+        let path = home.whole_path(file);
+        let made = files.disk.set_executable(&path);
+        made.map_err(|error| files.error(error, "make executable", &path, 0))?;
+    }
     home.facts().set_print(file, Some(stat.print));
     Ok(true)
 }
