@@ -18,6 +18,11 @@ use super::{Driver, store_id};
 /// Bytes read from one connection before the others get their turn.
 const TURN: usize = 1 << 20;
 
+/// Bytes waiting to be sent to one peer before it is no longer listened to: twice what its requests
+/// for payload can amount to. Metadata and hashes asked for by who never reads end here.
+const MOST_UNSENT: usize = 1 << 20;
+/// Messages of one peer taken before the decisions they led to are carried out.
+const MESSAGES: usize = 16;
 /// One in this many slots is never lent ahead.
 const KEPT: usize = 8;
 
@@ -146,7 +151,7 @@ impl Traffic {
                 () = self.road.wake.notified() => {}
                 () = self.driver.slot_freed.notified(), if self.thirsty => {}
                 ready = stream.writable(), if writing => ready?,
-                ready = stream.readable(), if !self.thirsty => ready?,
+                ready = stream.readable(), if !self.thirsty && !self.is_full() => ready?,
             }
         }
     }
@@ -179,9 +184,15 @@ impl Traffic {
     fn read(&mut self, stream: &TcpStream) -> io::Result<bool> {
         let mut taken = 0;
         while !self.road.closed.get() {
-            self.digest()?;
+            if self.is_full() {
+                return Ok(false);
+            }
+            let more = self.digest()?;
             if self.thirsty {
                 return Ok(false);
+            }
+            if more {
+                continue;
             }
             if taken > TURN {
                 return Ok(true);
@@ -200,11 +211,17 @@ impl Traffic {
         Ok(false)
     }
 
-    /// Makes facts of what has been read.
-    fn digest(&mut self) -> io::Result<()> {
+    /// So much waits to be sent that nothing more is taken from this peer: it asks and does not
+    /// read.
+    fn is_full(&self) -> bool {
+        self.road.outbox.borrow().len() > MOST_UNSENT
+    }
+
+    /// Makes facts of what has been read; true if some of it is left for the next time.
+    fn digest(&mut self) -> io::Result<bool> {
         if !self.greeted {
             let Some(bytes) = self.receiver.take(HANDSHAKE_LEN) else {
-                return Ok(());
+                return Ok(false);
             };
             let bytes = bytes
                 .try_into()
@@ -216,12 +233,20 @@ impl Traffic {
         let driver = self.driver.clone();
         driver.with_session(|session, now| {
             let conn = self.road.conn;
+            let mut messages = 0;
             while !self.road.closed.get() {
                 if self.thirsty && !self.quench() {
-                    return Ok(());
+                    return Ok(false);
+                }
+                // The answers are carried out before more is asked.
+                if messages == MESSAGES {
+                    return Ok(true);
                 }
                 match self.receiver.next(&self.limits).map_err(invalid)? {
-                    Step::Message(message) => session.handle(now, Input::Message(conn, message)),
+                    Step::Message(message) => {
+                        messages += 1;
+                        session.handle(now, Input::Message(conn, message));
+                    }
                     Step::Arriving(block) => match session.block_arriving(now, conn, block) {
                         Verdict::Accept(torrent) => {
                             self.torrent = Some(torrent);
@@ -244,10 +269,10 @@ impl Traffic {
                         }
                     }
                     Step::Starved if self.receiver.has_more(&self.limits) => {}
-                    Step::Starved => return Ok(()),
+                    Step::Starved => return Ok(false),
                 }
             }
-            Ok(())
+            Ok(false)
         })
     }
 
