@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::mem::take;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -258,16 +259,17 @@ impl Draft {
             .map(|warning| warning.to_string())
             .collect();
         if all.len() > SHOWN {
+            let least = if self.scan.more > 0 { "at least " } else { "" };
             told.push(format!(
-                "and {} more like that",
+                "and {least}{} more like that",
                 count(all.len() - SHOWN, "path")
             ));
         }
         told
     }
 
-    /// Reads and hashes all of it.
-    pub fn hash(&self, context: &Context, flags: &TorrentFlags) -> Result<Made, Failure> {
+    /// Reads and hashes all of it. What is needed no more is let go on the way: there may be 100,000 files.
+    pub fn hash(mut self, context: &Context, flags: &TorrentFlags) -> Result<Made, Failure> {
         let (wanted, options) = (flags.wanted()?, flags.options()?);
         if options.private && options.trackers.is_empty() {
             context.console.warn(
@@ -282,29 +284,31 @@ impl Draft {
                     sentence(&error.to_string())
                 ))
             })?;
+        self.scan.sources = Vec::new();
         if let Some(reason) = reason {
             context.console.note(&reason);
         }
+        let first = self.finish(context, plan, &options)?;
+        let v2 = v2.map(|plan| self.finish(context, plan, &options));
         Ok(Made {
-            first: self.finish(context, &plan, &options)?,
-            v2: v2
-                .map(|plan| self.finish(context, &plan, &options))
-                .transpose()?,
+            first,
+            v2: v2.transpose()?,
         })
     }
 
     fn finish(
-        &self,
+        &mut self,
         context: &Context,
-        plan: &Plan,
+        plan: Plan,
         options: &author::Options,
     ) -> Result<Hashed, Failure> {
-        let path = |planned: &author::Planned| {
+        // Lent to the order of the plan, and given back for the next one.
+        let mut path = |planned: &author::Planned| {
             planned
                 .source
-                .map_or_else(PathBuf::new, |at| self.scan.paths[at].clone())
+                .map_or_else(PathBuf::new, |at| take(&mut self.scan.paths[at]))
         };
-        let paths: Vec<PathBuf> = plan.files().iter().map(path).collect();
+        let paths: Vec<PathBuf> = plan.files().iter().map(&mut path).collect();
         let total = plan.layout().payload();
         let bar = context.console.bar(total);
         bar.set_prefix("hashing");
@@ -322,6 +326,11 @@ impl Draft {
             },
         );
         bar.finish_and_clear();
+        for (planned, path) in plan.files().iter().zip(paths) {
+            if let Some(at) = planned.source {
+                self.scan.paths[at] = path;
+            }
+        }
         let hashed = hashed.map_err(|error| match error {
             HashError::Cancelled => Failure::interrupted(),
             HashError::Unreadable(error) => error.into(),

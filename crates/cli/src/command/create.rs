@@ -1,5 +1,7 @@
 //! `starling create`: a torrent file and nothing else.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -118,13 +120,20 @@ pub fn may_write(output: &Path) -> Result<(), Failure> {
             output.join("album.torrent").display()
         )));
     }
-    if output.exists() && crate::source::read_torrent(output).is_err() {
+    if output.exists() && !begins_like_torrent(output) {
         return Err(Failure::usage(format!(
             "{} is there already and is no torrent, so it is left alone. Choose another name.",
             output.display()
         )));
     }
     Ok(())
+}
+
+/// A dictionary whose first key follows: `d8:announce…`. To read more would cost more than it tells.
+fn begins_like_torrent(path: &Path) -> bool {
+    let mut head = [0; 4];
+    let read = File::open(path).and_then(|mut file| file.read(&mut head));
+    read.is_ok() && head[0] == b'd' && head[1].is_ascii_digit() && head[2..].contains(&b':')
 }
 
 #[cfg(test)]
@@ -139,6 +148,8 @@ mod tests {
         let file = dir.path().join("letter.txt");
         fs::write(&file, "dear alice").unwrap();
         assert!(may_write(&file).is_err() && may_write(dir.path()).is_err());
-        assert!(may_write(&dir.path().join("new.torrent")).is_ok());
+        let old = dir.path().join("old.torrent");
+        fs::write(&old, "d8:announce3:urle").unwrap();
+        assert!(may_write(&old).is_ok() && may_write(&dir.path().join("new.torrent")).is_ok());
     }
 }

@@ -76,15 +76,15 @@ impl Seed {
                     root,
                 } => ready.push((metainfo, torrent, root, self.assume_complete, Vec::new())),
                 Job::New(draft) => {
+                    let root = draft.root().to_owned();
                     let made = draft.hash(context, &self.torrent)?;
-                    let root = draft.root();
                     for (number, Hashed { metainfo, known }) in [Some(made.first), made.v2]
                         .into_iter()
                         .flatten()
                         .enumerate()
                     {
                         let torrent = self.keep(&home, &metainfo, number)?;
-                        ready.push((Box::new(metainfo), torrent, root.to_owned(), true, known));
+                        ready.push((Box::new(metainfo), torrent, root.clone(), true, known));
                     }
                 }
             }

@@ -36,7 +36,7 @@ repair a copy, get it again in the same place; only what is wrong is fetched.";
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Verify {
-    /// The torrent file.
+    /// The torrent file, or its URL.
     torrent: PathBuf,
     /// The copy: the file or folder itself, or the folder it lies in.
     path: Option<PathBuf>,
@@ -55,9 +55,13 @@ struct Fault {
 
 impl Verify {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
-        let metainfo = match source::recognise(&self.torrent.to_string_lossy())? {
-            Pasted::File(path) => source::read_torrent(&path)?,
-            _ => {
+        let pasted = self.torrent.to_str().map(source::recognise);
+        let metainfo = match pasted.transpose()? {
+            // Not even text: then it can only be a path.
+            None => source::read_torrent(&self.torrent)?,
+            Some(Pasted::File(path)) => source::read_torrent(&path)?,
+            Some(Pasted::Url(url)) => source::fetch_torrent(&url, &context.interrupt)?,
+            Some(Pasted::Magnet(_) | Pasted::Hash(_)) => {
                 return Err(Failure::usage(
                     "To verify a copy, the torrent file is needed: a link has no hashes of pieces. \
                      Get the content with the link instead; what is already there is kept.",
