@@ -19,6 +19,9 @@ use crate::{Bitfield, ConnId};
 const PER_PEER: usize = 2;
 /// An unanswered hash request is asked of somebody else after this.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// A peer that has not answered is not asked for the same again for this long; if its answer comes
+/// after all, it is taken.
+const OVERDUE: Duration = Duration::from_secs(60);
 /// A peer that rejected is asked for the same again after this: it may have it by then.
 const REJECTED: Duration = Duration::from_secs(10);
 /// Trees kept ready to answer hash requests: their upper rows cost as much as the layer.
@@ -74,6 +77,8 @@ pub struct Hashes {
     by_root: BTreeMap<Sha256Hash, u32>,
     asked: BTreeMap<(Sha256Hash, u32), (ConnId, Instant)>,
     rejected: BTreeMap<(ConnId, Sha256Hash, u32), Instant>,
+    /// Requests given up, until when: at most what all peers were asked within [`OVERDUE`].
+    overdue: BTreeMap<(ConnId, Sha256Hash, u32), Instant>,
     trees: Vec<(Sha256Hash, Tree)>,
     waiting: Vec<Waiting>,
 }
@@ -181,8 +186,15 @@ impl Hashes {
         conn: ConnId,
         has: impl Fn(u32) -> bool,
     ) -> Vec<HashRange> {
-        self.asked
-            .retain(|_, (_, at)| now.saturating_duration_since(*at) < PATIENCE);
+        let overdue = &mut self.overdue;
+        self.asked.retain(|&(root, index), &mut (conn, at)| {
+            let waiting = now.saturating_duration_since(at) < PATIENCE;
+            if !waiting {
+                overdue.insert((conn, root, index), now + OVERDUE);
+            }
+            waiting
+        });
+        self.overdue.retain(|_, until| *until > now);
         self.rejected.retain(|_, until| *until > now);
         let mut room = PER_PEER.saturating_sub(self.asked.values().filter(|a| a.0 == conn).count());
         let mut requests = Vec::new();
@@ -196,7 +208,8 @@ impl Hashes {
                 }
                 let key = (file.root, range.index);
                 let useful = (range.index..range.index + range.length).any(|p| has(file.first + p));
-                let barred = self.rejected.contains_key(&(conn, key.0, key.1));
+                let one = (conn, key.0, key.1);
+                let barred = self.rejected.contains_key(&one) || self.overdue.contains_key(&one);
                 if useful && !barred && !self.asked.contains_key(&key) {
                     self.asked.insert(key, (conn, now));
                     requests.push(to_wire(file.root, &range));
@@ -216,8 +229,9 @@ impl Hashes {
         hashes: &[Sha256Hash],
     ) -> Option<Vec<u32>> {
         let key = (range.root, range.index);
-        if self.asked.get(&key).is_none_or(|(c, _)| *c != conn) {
-            // Late, after we asked somebody else: no harm, no use.
+        let late = self.overdue.remove(&(conn, key.0, key.1)).is_some();
+        if !late && self.asked.get(&key).is_none_or(|(c, _)| *c != conn) {
+            // Asked of nobody, or of somebody else: no harm, no use.
             return self.by_root.contains_key(&range.root).then(Vec::new);
         }
         self.asked.remove(&key);
@@ -250,6 +264,7 @@ impl Hashes {
     pub fn gone(&mut self, conn: ConnId) {
         self.asked.retain(|_, (c, _)| *c != conn);
         self.rejected.retain(|(c, ..), _| *c != conn);
+        self.overdue.retain(|(c, ..), _| *c != conn);
         self.waiting.retain(|w| w.conn != conn);
     }
 
@@ -380,5 +395,52 @@ fn from_wire(range: &HashRange) -> merkle::HashRange {
         index: range.index,
         length: range.length,
         proof_layers: range.proofs,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use torrent::metainfo::Metainfo;
+
+    const ALICE: ConnId = ConnId(2);
+    const EVE: ConnId = ConnId(1);
+
+    fn torrent() -> Metainfo {
+        let bytes = include_bytes!("../../torrent/testdata/golden/folder-v2-64.torrent");
+        Metainfo::parse(bytes).unwrap()
+    }
+
+    #[test]
+    fn hashes_that_do_not_come_are_asked_of_somebody_else_and_taken_late() {
+        let meta = torrent();
+        let info = Arc::new(meta.info);
+        let mut seed = Hashes::new(&info, meta.piece_layers);
+        let mut hashes = Hashes::new(&info, PieceLayers::default());
+        let mut now = Instant::now();
+        let asked = hashes.next_requests(now, EVE, |_| true);
+        assert!(!asked.is_empty() && asked.len() <= PER_PEER);
+        now += PATIENCE;
+        assert!(
+            hashes
+                .next_requests(now, EVE, |_| true)
+                .iter()
+                .all(|r| !asked.contains(r)),
+            "eve is first in line again and has had her chance"
+        );
+        let again = hashes.next_requests(now, ALICE, |_| true);
+        assert!(again.contains(&asked[0]));
+
+        let have = Bitfield::full(info.layout().pieces());
+        let Served::Now(Message::Hashes {
+            range,
+            hashes: right,
+        }) = seed.serve(EVE, &asked[0], &have)
+        else {
+            panic!("a seed knows its hashes")
+        };
+        let opened = hashes.received(EVE, &range, &right).unwrap();
+        assert!(!opened.is_empty(), "late is better than never");
+        assert_eq!(hashes.received(ALICE, &range, &right), Some(Vec::new()));
     }
 }

@@ -16,6 +16,8 @@ pub const MOST: usize = 32 << 20;
 const PER_PEER: usize = 4;
 /// An unanswered piece is asked of somebody else after this.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// A peer that has not answered is not asked again for this long, unless something comes after all.
+const SILENT: Duration = Duration::from_secs(60);
 /// A peer that refused is asked again after this: it may be fetching the metadata itself.
 const REFUSED: Duration = Duration::from_secs(15);
 
@@ -28,6 +30,8 @@ pub struct Fetch {
     size: usize,
     pieces: Vec<Option<Box<[u8]>>>,
     asked: BTreeMap<(usize, ConnId), Instant>,
+    /// Asked and given up: taken if they come after all.
+    overdue: BTreeSet<(usize, ConnId)>,
     refused: BTreeMap<ConnId, Instant>,
     authors: BTreeSet<ConnId>,
     /// After a failure with several authors: one author at a time.
@@ -61,18 +65,37 @@ impl Fetch {
         self.size = size;
         self.pieces = vec![None; size.div_ceil(PIECE)];
         self.asked.clear();
+        self.overdue.clear();
         self.authors.clear();
+    }
+
+    /// Gives up what has not come in time.
+    fn expire(&mut self, now: Instant) {
+        let late = |at: Instant| now.saturating_duration_since(at) >= PATIENCE;
+        let expired: Vec<(usize, ConnId)> = self
+            .asked
+            .iter()
+            .filter(|&(_, &at)| late(at))
+            .map(|(&key, _)| key)
+            .collect();
+        for (piece, conn) in expired {
+            self.refused.insert(conn, now + SILENT);
+            if self.solo && self.authors.contains(&conn) {
+                return self.restart(self.size);
+            }
+            self.asked.remove(&(piece, conn));
+            self.overdue.insert((piece, conn));
+        }
     }
 
     /// Pieces to ask of this peer now.
     pub fn next(&mut self, now: Instant, conn: ConnId) -> Vec<usize> {
+        self.expire(now);
         let willing = self.offers.get(&conn) == Some(&self.size)
             && self.refused.get(&conn).is_none_or(|&until| until <= now);
         if !willing || self.solo && self.authors.iter().any(|&a| a != conn) {
             return Vec::new();
         }
-        self.asked
-            .retain(|_, &mut at| now.saturating_duration_since(at) < PATIENCE);
         let mut next = Vec::new();
         let mut mine = self.asked.keys().filter(|(_, c)| *c == conn).count();
         for piece in 0..self.pieces.len() {
@@ -97,7 +120,8 @@ impl Fetch {
 
     /// A piece has come.
     pub fn data(&mut self, conn: ConnId, piece: usize, total: usize, payload: &[u8]) -> Progress {
-        let asked = self.asked.remove(&(piece, conn)).is_some();
+        let late = self.overdue.remove(&(piece, conn));
+        let asked = self.asked.remove(&(piece, conn)).is_some() || late;
         let len = self
             .size
             .saturating_sub(piece.saturating_mul(PIECE))
@@ -106,6 +130,7 @@ impl Fetch {
             return Progress::Nonsense;
         }
         self.pieces[piece] = Some(payload.into());
+        self.refused.remove(&conn);
         self.authors.insert(conn);
         if self.pieces.iter().any(Option::is_none) {
             return Progress::More;
@@ -154,6 +179,7 @@ impl Fetch {
         self.offers.remove(&conn);
         self.refused.remove(&conn);
         self.asked.retain(|(_, c), _| *c != conn);
+        self.overdue.retain(|(_, c)| *c != conn);
         if self.solo && self.authors.contains(&conn) {
             self.restart(self.size);
         }
@@ -265,6 +291,12 @@ mod tests {
         f.offer(ALICE, 100);
         assert_eq!(f.next(now, EVE), [0]);
         assert!(f.next(now, ALICE).is_empty());
+        assert!(f.next(now + PATIENCE, EVE).is_empty(), "she had her chance");
         assert_eq!(f.next(now + PATIENCE, ALICE), [0]);
+        assert_eq!(
+            f.data(EVE, 0, 100, &[7; 100]),
+            Progress::Whole(vec![7; 100]),
+            "late"
+        );
     }
 }
