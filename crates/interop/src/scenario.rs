@@ -93,6 +93,11 @@ impl Scenario {
         self
     }
 
+    /// Adds an address that is reached only from within.
+    pub fn also_at(&self, addr: &str) {
+        ip(&format!("addr add {addr}/32 dev lo\n"));
+    }
+
     /// A folder inside the scenario's.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)

@@ -12,6 +12,7 @@ mod mixed;
 mod pairs;
 mod resume;
 mod trackers;
+mod urls;
 
 use std::time::Duration;
 
