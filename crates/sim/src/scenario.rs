@@ -4,6 +4,7 @@
 //! functions run as tests (`tests/`), over a few fixed seeds and as many more as
 //! `STARLING_SIM_SEEDS` says, and by hand: `cargo xtask sim NAME --seed N [--trace]`.
 
+mod anything;
 mod crowds;
 mod pairs;
 mod tables;
@@ -254,6 +255,11 @@ pub const ALL: &[Scenario] = &[
         "eve",
         "no mischief stops a download or breaks anything",
         villains::eve,
+    ),
+    scenario(
+        "anything",
+        "whatever the seed makes up, all that is reachable arrives",
+        anything::goes,
     ),
     scenario(
         "dht-finds",

@@ -28,6 +28,7 @@ pub struct RealStore {
     /// Reading changes which files are open.
     twin: RefCell<Twin>,
     slots: SlotPool,
+    capacity: u64,
     verified: Bitfield,
     recorded: Bitfield,
 }
@@ -41,6 +42,7 @@ impl RealStore {
             id: TorrentId(content.id.0),
             twin: RefCell::new(Twin::new(seed)),
             slots: SlotPool::new(SLOTS),
+            capacity: u64::MAX,
             verified: Bitfield::new(pieces),
             recorded: Bitfield::new(pieces),
         };
@@ -188,8 +190,11 @@ impl Disk for RealStore {
         let resume = twin.load_resume(Path::new(RECORD), &info, &placement);
         resume.apply(&mut placement);
         placement.record = Some(RECORD.into());
-        // Too little room shows again when something is written.
-        let _ = twin.add(self.id, info, placement);
+        // Whoever starts it again has seen to it that there is room, for the moment.
+        twin.set_capacity(u64::MAX);
+        let added = twin.add(self.id, info, placement);
+        twin.set_capacity(self.capacity);
+        added.expect("there is room, and nothing else can be wrong");
         let mut have = Bitfield::new(self.recorded.len());
         resume.have.iter().for_each(|piece| {
             have.set(piece as u32);
@@ -209,6 +214,7 @@ impl Disk for RealStore {
     }
 
     fn set_capacity(&mut self, bytes: u64) {
+        self.capacity = bytes;
         self.twin.get_mut().set_capacity(bytes);
     }
 }

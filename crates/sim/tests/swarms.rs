@@ -76,6 +76,7 @@ scenarios! {
     slow_peers_do_not_hold_up_the_end: "slow-tail",
     a_peer_that_falls_silent_does_not_hold_up_the_end: "stalled-tail",
     no_mischief_stops_a_download: "eve",
+    whatever_happens_what_is_reachable_arrives: "anything",
     dht_nodes_find_what_others_offer: "dht-finds",
     dht_nodes_that_stay_keep_their_tables: "dht-endures",
 }

@@ -160,7 +160,6 @@ impl World {
 fn describe(input: &Input) -> String {
     match input {
         Input::Add(add) => format!("Add({:?})", add.id),
-        Input::Remove(id) => format!("Remove({id:?})"),
         Input::Pause(id, why) => format!("Pause({id:?}, {why:?})"),
         Input::Prioritize(id, p) => format!("Prioritize({id:?}, {p:?})"),
         Input::Deadline(id, piece, _) => format!("Deadline({id:?}, {piece})"),
@@ -186,5 +185,6 @@ fn describe(input: &Input) -> String {
         Input::Digests(id, piece, _) => format!("Digests({id:?}, {piece})"),
         Input::Lost(id, piece) => format!("Lost({id:?}, {piece})"),
         Input::Timeout => "Timeout".to_owned(),
+        _ => "another fact".to_owned(),
     }
 }
