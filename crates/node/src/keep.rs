@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! state/resume/<info-hash>.resume   what is verified (docs/design/resume-record.md)
-//! state/torrents/<info-hash>.torrent
+//! state/torrents/<info-hash>.torrent  or .info, while piece layers are missing
 //! state/dht-nodes                   our node id, then a known node a line: id and address
 //! ```
 
@@ -11,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use torrent::ids::InfoHashes;
-use torrent::metainfo::Metainfo;
+use torrent::metainfo::{Info, Metainfo};
 
 /// The state folder.
 #[derive(Clone, Debug)]
@@ -32,55 +32,59 @@ impl Keep {
         })
     }
 
-    fn name(hashes: &InfoHashes) -> String {
-        let v1 = hashes.v1.map(|h| torrent::hex::encode(&h));
-        v1.or_else(|| hashes.v2.map(|h| torrent::hex::encode(&h)))
-            .unwrap_or_default()
-    }
-
     /// Where the resume record of this torrent in this place belongs: the same torrent in two
     /// folders has two.
     pub fn record(&self, hashes: &InfoHashes, root: &Path) -> PathBuf {
         let place = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
         let mark = torrent::merkle::leaf(place.as_os_str().as_encoded_bytes());
-        let name = format!(
-            "{}-{}.resume",
-            Keep::name(hashes),
-            torrent::hex::encode(&mark[..4])
-        );
+        let name = Keep::names(hashes).next().unwrap_or_default();
+        let name = format!("{name}-{}.resume", torrent::hex::encode(&mark[..4]));
         self.dir.join("resume").join(name)
     }
 
-    /// Keeps a torrent whose metadata came from peers.
+    /// Keeps a torrent whose metadata came from peers, under each of its hashes. A torrent file
+    /// needs the piece layers of its v2 files; while they are not all known, the info dictionary
+    /// is kept alone.
     pub fn save_torrent(&self, metainfo: &Metainfo) -> io::Result<()> {
-        let hashes = metainfo.info.hashes();
-        let path = self
-            .dir
-            .join("torrents")
-            .join(format!("{}.torrent", Keep::name(&hashes)));
-        write_whole(&path, &metainfo.to_bytes())
+        let whole = metainfo
+            .piece_layers
+            .missing(&metainfo.info)
+            .next()
+            .is_none();
+        for name in Keep::names(&metainfo.info.hashes()) {
+            let path = |ending| self.dir.join("torrents").join(format!("{name}.{ending}"));
+            if whole {
+                write_whole(&path("torrent"), &metainfo.to_bytes())?;
+                let _ = fs::remove_file(path("info"));
+            } else {
+                write_whole(&path("info"), metainfo.info.raw())?;
+            }
+        }
+        Ok(())
     }
 
-    /// A torrent kept earlier, under either hash.
+    /// A torrent kept earlier, under either hash; its piece layers may be missing.
     pub fn load_torrent(&self, hashes: &InfoHashes) -> Option<Metainfo> {
-        let v1 = InfoHashes {
-            v1: hashes.v1,
-            v2: None,
+        let read = |name: &str, ending| {
+            fs::read(self.dir.join("torrents").join(format!("{name}.{ending}"))).ok()
         };
-        let v2 = InfoHashes {
-            v1: None,
-            v2: hashes.v2,
-        };
-        let names = [v1, v2]
-            .into_iter()
-            .filter(|h| !h.is_empty())
-            .map(|h| Keep::name(&h));
-        names
-            .filter_map(|name| {
-                fs::read(self.dir.join("torrents").join(format!("{name}.torrent"))).ok()
+        let load = |name: String| {
+            let torrent = read(&name, "torrent").and_then(|bytes| Metainfo::parse(&bytes).ok());
+            torrent.or_else(|| {
+                let info = read(&name, "info").and_then(|bytes| Info::parse(&bytes).ok())?;
+                Some(Metainfo::of(info))
             })
-            .filter_map(|bytes| Metainfo::parse(&bytes).ok())
+        };
+        Keep::names(hashes)
+            .filter_map(load)
             .find(|m| hashes.agrees(&m.info.hashes()))
+    }
+
+    /// The names a torrent goes by: one for each hash.
+    fn names(hashes: &InfoHashes) -> impl Iterator<Item = String> {
+        let v1 = hashes.v1.map(|h| torrent::hex::encode(&h));
+        v1.into_iter()
+            .chain(hashes.v2.map(|h| torrent::hex::encode(&h)))
     }
 
     /// The DHT nodes saved last.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use node::{Config, Event, Node, Options, Place, Source};
 use torrent::author::{self, Wanted};
+use torrent::ids::InfoHashes;
 use torrent::layout::Kind;
 use torrent::magnet::Magnet;
 use torrent::metainfo::Metainfo;
@@ -315,10 +316,10 @@ fn limits_hold() {
     }
 }
 
-#[test]
-fn a_stop_in_the_middle_loses_nothing_that_was_verified() {
+/// Fetches a part, stops, and goes on: by what, and whether the metadata was kept in between.
+fn stop_and_go_on(kind: Kind, source: impl Fn(&Metainfo) -> Source, forget_metadata: bool) {
     let dir = tempfile::tempdir().unwrap();
-    let (root, metainfo) = content(dir.path(), &[4_000_000], Kind::Hybrid);
+    let (root, metainfo) = content(dir.path(), &[4_000_000], kind);
     let seed = Peer::with(|config| config.limit_up = 2_000_000);
     seed.seed(&metainfo, &root);
     let to = dir.path().join("to");
@@ -330,10 +331,7 @@ fn a_stop_in_the_middle_loses_nothing_that_was_verified() {
     let start = || Peer::with(|config| config.state_dir = state.path().to_owned());
 
     let leech = start();
-    let id = leech
-        .node
-        .add(Source::Metainfo(Box::new(metainfo.clone())), opts())
-        .unwrap();
+    let id = leech.node.add(source(&metainfo), opts()).unwrap();
     let end = Instant::now() + Duration::from_secs(20);
     let before = loop {
         let status = leech.node.status(id).unwrap().swarm;
@@ -346,19 +344,53 @@ fn a_stop_in_the_middle_loses_nothing_that_was_verified() {
     let stopping = Instant::now();
     leech.node.stop();
     assert!(stopping.elapsed() < Duration::from_secs(2));
+    if forget_metadata {
+        std::fs::remove_dir_all(state.path().join("torrents")).unwrap();
+    }
 
     let leech = start();
-    let id = leech
-        .node
-        .add(Source::Metainfo(Box::new(metainfo)), opts())
-        .unwrap();
+    let id = leech.node.add(source(&metainfo), opts()).unwrap();
     leech.finished(Duration::from_secs(30));
     let after = leech.node.status(id).unwrap().swarm;
     assert!(
         after.received + before.done <= 4_000_000 + 64 * 1024,
         "{before:?} then {after:?}"
     );
-    assert_same(&root, &to.join("album"));
+    // The v2 torrent of a folder with one file is a torrent of that file.
+    let (from, name) = match metainfo.info.is_single_file() {
+        true => (root.join("0.bin"), "0.bin"),
+        false => (root, "album"),
+    };
+    assert_same(&from, &to.join(name));
+}
+
+#[test]
+fn a_stop_in_the_middle_loses_nothing_that_was_verified() {
+    stop_and_go_on(
+        Kind::Hybrid,
+        |m| Source::Metainfo(Box::new(m.clone())),
+        false,
+    );
+}
+
+#[test]
+fn a_magnet_link_goes_on_where_it_stopped() {
+    for kind in [Kind::V1, Kind::V2, Kind::Hybrid] {
+        stop_and_go_on(kind, |m| Source::Magnet(Box::new(Magnet::of(m))), false);
+    }
+}
+
+#[test]
+fn a_magnet_link_goes_on_even_when_its_metadata_must_come_again() {
+    for kind in [Kind::V2, Kind::Hybrid] {
+        let by_v2 = |m: &Metainfo| {
+            Source::Hash(InfoHashes {
+                v1: None,
+                ..m.info.hashes()
+            })
+        };
+        stop_and_go_on(kind, by_v2, true);
+    }
 }
 
 #[test]

@@ -105,6 +105,8 @@ pub enum Input {
     WriteFailed(TorrentId, u32, String),
     /// A piece found on disk, with its digest; `None`: it is not (wholly) there.
     Checked(TorrentId, u32, Option<PieceDigest>),
+    /// Pieces that the resume record vouches for, when the metadata came after [`Input::Add`].
+    Resumed(TorrentId, Bitfield),
     /// The check is over; the torrent starts.
     CheckFinished(TorrentId),
     /// SHA-256 of each block of a piece as it is on disk, asked for by [`Output::ReadDigests`].

@@ -172,6 +172,7 @@ impl Session {
             | Input::PieceHashed(id, ..)
             | Input::WriteFailed(id, ..)
             | Input::Checked(id, ..)
+            | Input::Resumed(id, _)
             | Input::CheckFinished(id)
             | Input::Digests(id, ..)
             | Input::Lost(id, _) => {
@@ -608,6 +609,7 @@ fn torrent_fact(t: &mut Torrent, shared: &mut Shared, now: Instant, input: Input
             let digest: Option<PieceDigest> = digest;
             t.checked(shared, now, piece, digest);
         }
+        Input::Resumed(_, have) => t.resumed(&have),
         Input::CheckFinished(_) => t.check_finished(shared, now),
         Input::Digests(_, piece, digests) => t.digests(shared, now, piece, digests),
         Input::Lost(_, piece) => t.lost(shared, now, piece),

@@ -724,6 +724,14 @@ impl Torrent {
         }
     }
 
+    pub fn resumed(&mut self, have: &Bitfield) {
+        if have.len() == self.picker.have().len() {
+            have.iter().for_each(|piece| {
+                self.picker.verified(piece);
+            });
+        }
+    }
+
     pub fn check_finished(&mut self, shared: &mut Shared, now: Instant) {
         if self.phase == Phase::Checking {
             self.phase = Phase::Running;

@@ -54,6 +54,15 @@ impl Transfer {
         self.info.as_ref().is_some_and(|i| i.private())
     }
 
+    /// Peers that the link names by host, not by address.
+    fn named_peers(&self) -> Vec<(String, u16)> {
+        let peers = self.link.iter().flat_map(|link| &link.peers);
+        peers
+            .filter(|(host, _)| host.parse::<IpAddr>().is_err())
+            .cloned()
+            .collect()
+    }
+
     fn priorities(&self, info: &Info) -> Vec<u8> {
         let link = self.link.as_ref().filter(|l| l.select.is_some());
         if self.options.select.is_empty() && link.is_none() {
@@ -105,7 +114,6 @@ impl Driver {
                 Source::Magnet(m) => {
                     let hashes = m.hashes;
                     let name = m.name.clone().unwrap_or_else(|| hashes.to_string());
-                    // Peers named by host name are left to whoever resolves names.
                     let addr = |(host, port): &(String, u16)| {
                         Some((host.parse::<IpAddr>().ok()?, *port).into())
                     };
@@ -165,9 +173,11 @@ impl Driver {
             peers,
         };
         let Some(metainfo) = metainfo else {
+            let named = transfer.named_peers();
             self.transfers.borrow_mut().insert(id, transfer);
             self.tell(Input::Add(Box::new(add)));
             self.find_peers(id);
+            self.resolve_peers(id, named);
             return Ok(());
         };
         let info = Arc::new(metainfo.info.clone());
@@ -184,6 +194,7 @@ impl Driver {
         }
         transfer.metainfo = Some(metainfo);
         transfer.began_incomplete = add.have.as_ref().is_some_and(|h| !h.is_full());
+        let named = transfer.named_peers();
         self.transfers.borrow_mut().insert(id, transfer);
         self.event(Event::Metadata(id, info));
         if let Some(note) = prepared.note {
@@ -192,7 +203,27 @@ impl Driver {
         self.tell(Input::Add(Box::new(add)));
         self.check(id, prepared.recheck);
         self.find_peers(id);
+        self.resolve_peers(id, named);
         Ok(())
+    }
+
+    /// Finds the addresses of peers that a link names by host.
+    fn resolve_peers(self: &Rc<Self>, id: TorrentId, named: Vec<(String, u16)>) {
+        for (host, port) in named {
+            let driver = self.clone();
+            tokio::task::spawn_local(async move {
+                match tokio::net::lookup_host((host.as_str(), port)).await {
+                    Ok(addrs) => {
+                        let addrs = addrs.collect();
+                        driver.tell(Input::Peers(id, swarm::Source::Direct, addrs));
+                    }
+                    Err(error) => {
+                        let text = format!("the peer {host} cannot be found: {error}");
+                        driver.event(Event::Notice(id, text));
+                    }
+                }
+            });
+        }
     }
 
     /// Puts a torrent whose metadata is known into the store.
@@ -204,10 +235,15 @@ impl Driver {
     ) -> Result<Prepared, Problem> {
         let pieces = info.layout().pieces();
         let options = &transfer.options;
+        // A v2 torrent of a folder with one file is a torrent of that file.
+        let content = |root: &Path| match info.is_single_file() && root.is_dir() {
+            true => root.join(info.name()),
+            false => root.to_owned(),
+        };
         let mut placement = match &options.place {
             Place::Into(dir) => Placement::under(dir, info),
-            Place::At(root) if options.read_only => Placement::existing(root),
-            Place::At(root) => Placement::at(root),
+            Place::At(root) if options.read_only => Placement::existing(content(root)),
+            Place::At(root) => Placement::at(content(root)),
         };
         transfer.root = placement.root.clone();
         transfer.hashes = info.hashes();
@@ -351,6 +387,9 @@ impl Driver {
                 self.find_peers(id);
                 if !priorities.is_empty() {
                     self.tell(Input::Prioritize(id, priorities));
+                }
+                if prepared.have.count() > 0 {
+                    self.tell(Input::Resumed(id, prepared.have));
                 }
                 if prepared.recheck.none() {
                     self.tell(Input::CheckFinished(id));

@@ -14,6 +14,9 @@ const MAX_SHRUNK_PIECES: u64 = 128 * 1024;
 /// (1 %). Clients that know BEP 47 never fetch it; the others do.
 const PADDING_SHARE: u64 = 100;
 
+/// Padding that is never too much, in bytes: for a small share one link that everybody can use is worth more.
+const PADDING_FREE: u64 = 1 << 20;
+
 /// What the person asked for; what they left open is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
@@ -58,7 +61,7 @@ fn padding(sources: &[Source], piece_length: u32) -> u64 {
 }
 
 /// Plans a torrent of these files: a hybrid, unless the person wants another kind or it would be
-/// more than 1 % padding. Then the pieces shrink; and where that is not enough, a v1 and a v2
+/// more than 1 % padding, and more than a MiB of it. Then the pieces shrink; and where that is not enough, a v1 and a v2
 /// torrent take its place. What was asked for is done even where it is not wise, and said.
 ///
 /// `name` is the name of the folder; `None` for a single file, of which there must then be one.
@@ -75,7 +78,7 @@ pub fn choose(name: Option<&str>, sources: &[Source], wanted: Wanted) -> Result<
     let piece_length = wanted.piece_length.unwrap_or(usual);
     let cost = |piece_length| {
         let cost = padding(sources, piece_length);
-        (cost > total / PADDING_SHARE).then_some(cost)
+        (cost > (total / PADDING_SHARE).max(PADDING_FREE)).then_some(cost)
     };
     let said = |plan, reason| {
         Ok(Choice {
@@ -238,12 +241,18 @@ mod tests {
     }
 
     #[test]
+    fn a_small_share_stays_one_link_whatever_the_padding() {
+        let (kind, _, apart, reason) = chosen(&files(10, 1000), Wanted::default());
+        assert_eq!((kind, apart, reason), (Kind::Hybrid, false, None));
+    }
+
+    #[test]
     fn what_was_asked_for_is_done_and_its_price_said() {
         let hybrid = Wanted {
             kind: Some(Kind::Hybrid),
             piece_length: None,
         };
-        let (kind, _, apart, reason) = chosen(&files(100, 1000), hybrid);
+        let (kind, _, apart, reason) = chosen(&files(1000, 1000), hybrid);
         assert_eq!((kind, apart), (Kind::Hybrid, false));
         assert!(reason.unwrap().contains("padding"));
         let large = Wanted {

@@ -183,9 +183,15 @@ impl Info {
         &self.0.raw
     }
 
-    /// The torrent's name, made safe: the folder, or of a single v1 file its name.
+    /// What the content is called in a download folder, made safe: the torrent's name for a folder,
+    /// the file's for a single file. (Of a v2 torrent these can differ: `name` is only for display
+    /// then, BEP 52, and other clients go by the file tree, too.)
     pub fn name(&self) -> &str {
-        &self.0.name
+        if self.0.single {
+            self.file(0).path()
+        } else {
+            &self.0.name
+        }
     }
 
     /// Whether the torrent is one file without a folder around it.
