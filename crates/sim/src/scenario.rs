@@ -145,6 +145,11 @@ pub const ALL: &[Scenario] = &[
         pairs::kills,
     ),
     scenario(
+        "kill-then-power-cut",
+        "what a check found is recorded once it is durable",
+        pairs::kill_then_power_cut,
+    ),
+    scenario(
         "disk-full",
         "a full disk pauses a torrent, and with room it goes on",
         pairs::disk_full,

@@ -2,7 +2,7 @@
 //!
 //! A scenario makes a world, puts nodes and torrents into it and lets time pass. All chance comes
 //! from one seed; the same seed gives the same run to the last bit, and [`World::trace_hash`] says
-//! so. The [checks](self::checks) are always on: a world in which something wrong happens panics
+//! so. The checks (`checks.rs`) are always on: a world in which something wrong happens panics
 //! there and then, and names the seed.
 
 mod checks;

@@ -52,6 +52,7 @@ scenarios! {
     selected_files_come_first_and_others_when_asked_for: "selected-files",
     after_a_power_cut_no_recorded_piece_is_fetched_again: "power-cut",
     a_download_survives_ten_kills: "ten-kills",
+    what_a_check_found_is_recorded_once_it_is_durable: "kill-then-power-cut",
     a_full_disk_pauses_until_there_is_room: "disk-full",
     a_silent_outage_does_not_end_a_download: "outage",
     rate_limits_hold: "limits",

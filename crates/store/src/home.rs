@@ -269,6 +269,9 @@ impl Home {
         }
         facts.unrecorded = true;
         for file in files_of(layout, piece) {
+            // Also what a check found: an earlier run may have written it and been killed before
+            // the sync.
+            facts.dirty.insert(file as u32);
             facts.left[file] -= 1;
             if facts.left[file] == 0 {
                 facts.whole.push(file as u32);

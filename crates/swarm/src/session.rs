@@ -560,10 +560,36 @@ impl Session {
         if now >= self.choke_at {
             self.choke_at = now + self.shared.config.choke_interval;
             self.deal_slots(now);
+        } else {
+            self.fill_slots(now);
         }
         self.redial = true;
         self.tick_at = None;
         self.dial(now);
+    }
+
+    /// Slots that became free between two rounds go to those who have waited longest.
+    fn fill_slots(&mut self, now: Instant) {
+        let free = self
+            .shared
+            .config
+            .unchoke_slots
+            .saturating_sub(self.shared.unchoked);
+        if free == 0 {
+            return;
+        }
+        let torrents = self.active.iter().filter_map(|id| self.torrents.get(id));
+        let waiting = torrents.filter(|t| t.is_running()).flat_map(|t| {
+            let choked = t.peers.values().filter(|p| p.choked && p.interested_in_us);
+            choked.map(|p| (std::cmp::Reverse(p.waited), p.since, t.id, p.conn))
+        });
+        let mut waiting: Vec<_> = waiting.collect();
+        waiting.sort_unstable();
+        for (.., id, conn) in waiting.into_iter().take(free) {
+            if let Some(t) = self.torrents.get_mut(&id) {
+                t.set_choked(&mut self.shared, now, conn, false);
+            }
+        }
     }
 
     fn deal_slots(&mut self, now: Instant) {

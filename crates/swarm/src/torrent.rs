@@ -30,6 +30,8 @@ use crate::{
 const KEEP_ALIVE: Duration = Duration::from_secs(100);
 /// A peer silent for this long is gone.
 const SILENCE: Duration = Duration::from_secs(240);
+/// A peer that owes us blocks is gone after less: its address is worth another dial.
+const OWED_SILENCE: Duration = Duration::from_secs(60);
 /// Time between two exchanges of addresses with a peer (BEP 11).
 const EXCHANGE: Duration = Duration::from_secs(60);
 /// Addresses in one exchange (BEP 11).
@@ -1006,7 +1008,8 @@ impl Torrent {
         let Some(peer) = self.peers.get_mut(&conn) else {
             return;
         };
-        if now.saturating_duration_since(peer.heard) > SILENCE {
+        let patience = if peer.live > 0 { OWED_SILENCE } else { SILENCE };
+        if now.saturating_duration_since(peer.heard) > patience {
             return self.close(shared, now, conn, Reason::Idle);
         }
         if now.saturating_duration_since(peer.spoke) > KEEP_ALIVE {

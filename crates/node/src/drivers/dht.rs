@@ -311,7 +311,7 @@ impl DhtDriver {
 /// Our own id on the first line, then a node a line: its id and address. What cannot be read is
 /// left out.
 fn parse_saved(text: &str) -> (Option<NodeId>, Vec<NodeInfo>) {
-    let id = |text: &str| Some(NodeId(hex::decode(text)?.try_into().ok()?));
+    let id = |text: &str| Some(NodeId(hex::decode(text)?));
     let mut lines = text.lines();
     let own = lines.next().and_then(id);
     let node = |line: &str| {

@@ -321,3 +321,25 @@ pub fn rot(origin: Origin) -> Report {
     world.finish(&[bob], &album, Duration::from_secs(30));
     Report::of(world)
 }
+
+/// Killed, started again, and then the power goes: what a check found right after the kill was
+/// never synced by anybody, and may be recorded only once it is.
+pub fn kill_then_power_cut(origin: Origin) -> Report {
+    let mut world = World::new(origin);
+    let album = world.content(Kind::Hybrid, 128 << 10, &[12_000_000]);
+    let alice = world.add(Spec::default());
+    let bob = world.add(real());
+    world.share(alice, &album, How::Seed);
+    world.share(bob, &album, How::Get);
+    world.pass(Duration::from_secs(4));
+    world.kill(bob);
+    world.pass(Duration::from_millis(100));
+    world.kill(alice);
+    world.start(bob);
+    world.pass(Duration::from_secs(8));
+    world.power_cut(bob);
+    world.start(bob);
+    world.start(alice);
+    world.finish(&[bob], &album, Duration::from_secs(60));
+    Report::of(world)
+}
