@@ -20,7 +20,7 @@ pub struct Config {
     /// Dials under way at once: home routers drop state beyond a few dozen.
     pub max_dials: usize,
     /// Peers served at once, all torrents together (one more is served optimistically). Few, so
-    /// that each soon has something to pass on: at 250 kB/s fifty peers finish in 35 s with 8 and
+    /// that each soon has something to pass on: at 250 kB/s fifty peers finish in 38 s with 8 and
     /// in 51 s with 16 (`cargo xtask sim fifty-peers`).
     pub unchoke_slots: usize,
     /// Bytes a second of payload we ask for; 0: no limit.
