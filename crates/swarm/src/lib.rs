@@ -25,7 +25,6 @@ pub mod bitfield;
 pub mod choker;
 pub mod config;
 mod culprit;
-mod dispatch;
 mod hashes;
 pub mod io;
 mod metadata;

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use torrent::extension;
 use torrent::wire::{BlockRef, Message};
 
+use super::connections::ALLOWED_FAST;
 use crate::hashes::Served;
 use crate::metadata::{self, Progress};
 use crate::peer::Pieces;
 use crate::torrent::{
-    ALLOWED_FAST, MOST_NONSENSE, OUR_DONT_HAVE, OUR_METADATA, OUR_PEX, OUR_UPLOAD_ONLY, Shared,
-    Torrent,
+    MOST_NONSENSE, OUR_DONT_HAVE, OUR_METADATA, OUR_PEX, OUR_UPLOAD_ONLY, Shared, Torrent,
 };
 use crate::{Bitfield, ConnId, Event, Output, Reason, Source};
 

@@ -1,0 +1,162 @@
+//! Connections of a torrent: greetings, farewells, bans.
+
+use super::*;
+
+/// Pieces a newcomer may fetch while choked (BEP 6)...
+pub(crate) const ALLOWED_FAST: usize = 5;
+/// ...and one in so many at most: a seed whose few pieces are free for all has no slots to deal.
+const ALLOWED_FAST_SHARE: u32 = 100;
+
+impl Torrent {
+    /// The handshake we open with.
+    pub fn handshake(&self, config: &Config) -> Handshake {
+        let (hash, hybrid) = match (self.hashes.v1, self.hashes.v2) {
+            (Some(v1), v2) => (v1, v2.is_some()),
+            (None, Some(v2)) => (torrent::ids::truncated(&v2), true),
+            (None, None) => unreachable!("a torrent has at least one info-hash"),
+        };
+        our_handshake(config, hash, hybrid)
+    }
+
+    /// Both handshakes are done.
+    pub fn connected(
+        &mut self,
+        shared: &mut Shared,
+        now: Instant,
+        conn: ConnId,
+        (addr, outgoing): (SocketAddr, bool),
+        theirs: &Handshake,
+        v2: bool,
+    ) {
+        let mut peer = Peer::new(now, conn, addr, theirs.peer_id, &shared.config);
+        peer.outgoing = outgoing;
+        peer.fast = theirs.reserved.fast();
+        peer.extended = theirs.reserved.extended();
+        peer.v2 = v2;
+        self.roster.hold(addr);
+        self.roster.worked(addr);
+        if peer.extended {
+            let payload = self.extension_handshake(shared, addr).encode();
+            shared.send(now, &mut peer, Message::Extended { id: 0, payload });
+        }
+        let have = self.picker.have();
+        let what = match self.info.as_ref() {
+            Some(_) if have.is_full() && peer.fast => Some(Message::HaveAll),
+            Some(_) if have.count() > 0 => Some(Message::Bitfield(have.to_wire())),
+            _ => peer.fast.then_some(Message::HaveNone),
+        };
+        if let Some(what) = what {
+            shared.send(now, &mut peer, what);
+        }
+        if theirs.reserved.dht() && shared.config.dht_port != 0 && !self.private() {
+            shared.send(now, &mut peer, Message::Port(shared.config.dht_port));
+        }
+        if self.info.is_some() {
+            peer.pieces = Pieces::Some(Bitfield::new(have.len()));
+            self.offer_allowed_fast(shared, now, &mut peer);
+        }
+        self.peers.insert(conn, peer);
+        self.picker.set_max_partials((self.peers.len() * 2).max(8));
+    }
+
+    pub(crate) fn extension_handshake(
+        &self,
+        shared: &Shared,
+        addr: SocketAddr,
+    ) -> extension::Handshake {
+        let config = &shared.config;
+        let public = !self.private();
+        extension::Handshake {
+            m: extension::Ids {
+                ut_metadata: Some(OUR_METADATA),
+                ut_pex: (public && config.peer_exchange).then_some(OUR_PEX),
+                lt_donthave: Some(OUR_DONT_HAVE),
+                upload_only: Some(OUR_UPLOAD_ONLY),
+                ..Default::default()
+            },
+            v: Some(config.client.clone()),
+            p: (config.listen_port != 0).then_some(config.listen_port),
+            reqq: Some(config.request_queue as u32),
+            metadata_size: self.info.as_ref().map(|i| i.raw().len() as u32),
+            yourip: Some(addr.ip()),
+            upload_only: self.is_finished().then_some(true),
+            ..Default::default()
+        }
+    }
+
+    pub(crate) fn offer_allowed_fast(
+        &mut self,
+        shared: &mut Shared,
+        now: Instant,
+        peer: &mut Peer,
+    ) {
+        let IpAddr::V4(ip) = peer.addr.ip().to_canonical() else {
+            return;
+        };
+        let (Some(hash), Some(info)) = (self.hashes.best(), &self.info) else {
+            return;
+        };
+        if !peer.fast || self.picker.have().count() == 0 {
+            return;
+        }
+        let pieces = info.layout().pieces();
+        let count = ALLOWED_FAST.min((pieces / ALLOWED_FAST_SHARE) as usize);
+        let set = wire::allowed_fast_set(ip, &hash, pieces, count);
+        for piece in set.into_iter().filter(|&p| self.picker.have().get(p)) {
+            peer.allowed.insert(piece);
+            shared.send(now, peer, Message::AllowedFast(piece));
+        }
+    }
+
+    /// The connection is gone (or we close it): its work goes back.
+    pub fn disconnected(&mut self, shared: &mut Shared, now: Instant, conn: ConnId) {
+        let Some(mut peer) = self.peers.remove(&conn) else {
+            return;
+        };
+        for block in peer.give_up(|_| true) {
+            self.picker.released(conn, block);
+        }
+        self.picker.disown(conn);
+        if let Pieces::Some(bits) = &peer.pieces {
+            self.picker.peer_bits(bits, false);
+        }
+        shared.unchoked -= usize::from(!peer.choked);
+        self.fetch.gone(conn);
+        self.tree.gone(conn);
+        self.roster.free(now, peer.home());
+        if self.info.is_some() && !self.is_finished() {
+            self.refill_all(shared, now);
+        }
+    }
+
+    /// Closes a connection for a reason of ours.
+    pub fn close(&mut self, shared: &mut Shared, now: Instant, conn: ConnId, reason: Reason) {
+        let addr = self.peers.get(&conn).map(Peer::home);
+        self.disconnected(shared, now, conn);
+        match (addr, reason) {
+            (Some(addr), Reason::Ourselves) => self.roster.forget(addr),
+            (Some(addr), Reason::Redundant) if self.seed_here() => self.roster.forget(addr),
+            // Files not wanted yet may be wanted later.
+            (Some(addr), Reason::Redundant) => self.roster.rest(now, addr),
+            _ => {}
+        }
+        shared.out.push_back(Output::Close(conn, reason));
+    }
+
+    pub(crate) fn ban(&mut self, shared: &mut Shared, now: Instant, ip: IpAddr) {
+        self.roster.ban(ip);
+        let theirs: Vec<(ConnId, SocketAddr)> = self
+            .peers
+            .values()
+            .filter(|p| p.addr.ip().to_canonical() == ip.to_canonical())
+            .map(|p| (p.conn, p.addr))
+            .collect();
+        let addr = theirs.first().map_or(SocketAddr::new(ip, 0), |t| t.1);
+        shared
+            .out
+            .push_back(Output::Event(self.id, Event::Banned(addr)));
+        for (conn, _) in theirs {
+            self.close(shared, now, conn, Reason::Banned);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What peers are given: blocks, and slots to ask for them.
+
+use super::*;
+
+impl Torrent {
+    /// Hands over what a peer may be sent now.
+    pub(crate) fn pump(&mut self, shared: &mut Shared, now: Instant, conn: ConnId) {
+        if self.paused.is_some() {
+            return;
+        }
+        let Some(peer) = self.peers.get_mut(&conn) else {
+            return;
+        };
+        loop {
+            let mut held = false;
+            let up = &mut shared.up;
+            let next = peer.next_upload(|len| {
+                held = !up.take(now, u64::from(len));
+                !held
+            });
+            shared.starved_up |= held;
+            let Some(block) = next else { return };
+            shared
+                .out
+                .push_back(Output::SendBlock(conn, self.id, block));
+        }
+    }
+
+    pub fn block_sent(&mut self, shared: &mut Shared, now: Instant, conn: ConnId, block: BlockRef) {
+        if let Some(peer) = self.peers.get_mut(&conn) {
+            peer.sending = peer.sending.saturating_sub(block.len);
+            peer.up.add(now, u64::from(block.len));
+            peer.spoke = now;
+            self.up.add(now, u64::from(block.len));
+            self.sent += u64::from(block.len);
+        }
+        self.pump(shared, now, conn);
+    }
+
+    pub fn block_unreadable(
+        &mut self,
+        shared: &mut Shared,
+        now: Instant,
+        conn: ConnId,
+        block: BlockRef,
+    ) {
+        if let Some(peer) = self.peers.get_mut(&conn) {
+            peer.sending = peer.sending.saturating_sub(block.len);
+            if let Some(message) = peer.reject(block) {
+                shared.send(now, peer, message);
+            }
+        }
+        self.pump(shared, now, conn);
+    }
+
+    /// Chokes or unchokes a peer.
+    pub fn set_choked(&mut self, shared: &mut Shared, now: Instant, conn: ConnId, choked: bool) {
+        let Some(peer) = self.peers.get_mut(&conn) else {
+            return;
+        };
+        if peer.choked == choked {
+            return;
+        }
+        peer.choked = choked;
+        if !choked {
+            shared.unchoked += 1;
+            peer.waited = 0;
+            peer.turn_mark = peer.up.total();
+            shared.send(now, peer, Message::Unchoke);
+            return;
+        }
+        shared.unchoked -= 1;
+        shared.send(now, peer, Message::Choke);
+        let (kept, dropped): (Vec<_>, Vec<_>) = peer
+            .queue
+            .drain(..)
+            .partition(|b| peer.allowed.contains(&b.piece));
+        peer.queue = kept.into();
+        for block in dropped {
+            if let Some(message) = peer.reject(block) {
+                shared.send(now, peer, message);
+            }
+        }
+    }
+
+    /// What the choker needs to know; marks the start of a round.
+    pub fn candidates(&mut self, into: &mut Vec<(TorrentId, Candidate)>) {
+        if !self.is_running() {
+            return;
+        }
+        let seeding = self.is_finished();
+        for peer in self.peers.values_mut() {
+            peer.waited = if peer.choked {
+                peer.waited.saturating_add(1)
+            } else {
+                0
+            };
+            let progress = match &peer.pieces {
+                Pieces::Some(bits) if !bits.is_empty() => {
+                    (u64::from(bits.count()) * 1000 / u64::from(bits.len())) as u32
+                }
+                _ => 0,
+            };
+            if peer.interested_in_us {
+                let candidate = Candidate {
+                    conn: peer.conn,
+                    unchoked: !peer.choked,
+                    seeding,
+                    gave: peer.down.total() - peer.down_mark,
+                    took: peer.up.total() - peer.up_mark,
+                    turn: peer.up.total() - peer.turn_mark,
+                    progress,
+                    waited: peer.waited,
+                    snubbing: !seeding && peer.live > 0 && peer.pipeline.is_stalled(),
+                };
+                into.push((self.id, candidate));
+            }
+            peer.down_mark = peer.down.total();
+            peer.up_mark = peer.up.total();
+        }
+    }
+}
