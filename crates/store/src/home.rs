@@ -270,8 +270,10 @@ impl Home {
         facts.unrecorded = true;
         for file in files_of(layout, piece) {
             // Also what a check found: an earlier run may have written it and been killed before
-            // the sync.
-            facts.dirty.insert(file as u32);
+            // the sync. What is only read is nobody's to sync, and keeps its fingerprint.
+            if !self.placement.read_only {
+                facts.dirty.insert(file as u32);
+            }
             facts.left[file] -= 1;
             if facts.left[file] == 0 {
                 facts.whole.push(file as u32);

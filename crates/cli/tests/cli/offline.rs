@@ -131,7 +131,7 @@ fn create_makes_each_kind_with_the_piece_size_asked_for() {
 #[test]
 fn create_explains_when_padding_would_cost_too_much() {
     let desk = Desk::new();
-    let small: Vec<String> = (0..30)
+    let small: Vec<String> = (0..100)
         .map(|number| format!("notes/{number}.txt"))
         .collect();
     desk.files(
