@@ -22,7 +22,7 @@ def arguments():
     a.add_argument("--quick", action="store_true", help="small sizes, one run each: does it work, not how fast is it")
     a.add_argument("--runs", type=int, default=3, help="runs of each contestant (default 3)")
     a.add_argument("--size", type=int, default=1024, help="MiB of the one-to-one cases; the others follow (default 1024)")
-    a.add_argument("--only", action="append", default=[], help="only rows whose case and name contain this, such as 'v1' or 'starling <- starling'; repeated: all of them")
+    a.add_argument("--only", action="append", default=[], help="only rows whose case and name contain this, such as 'v1' or 'starling <- starling|libtorrent <- libtorrent' (either); repeated: all of them")
     a.add_argument("--limit", type=float, default=60, help="seconds that one run may take (default 60)")
     a.add_argument("--minutes", type=float, default=60, help="no new run after this time (default 60)")
     o = a.parse_intermixed_args()
@@ -56,7 +56,7 @@ def measure(place, o, names):
     options = Options(o.size, o.limit, o.quick)
     for name in names:
         runs = [r for r in CASES[name](place, options)
-                if not absent.keys() & set(r.needs) and all(word in f"{r.case} {r.name}" for word in o.only)]
+                if not absent.keys() & set(r.needs) and all(any(word in f"{r.case} {r.name}" for word in words.split("|")) for words in o.only)]
         for run in runs:
             table.row(run)
         for turn in range(o.runs):

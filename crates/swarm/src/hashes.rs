@@ -4,7 +4,7 @@
 //! against the roots in the info dictionary. Leaves (one hash a block) are not kept: a peer that
 //! asks for them gets them from a piece read back from disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -75,6 +75,8 @@ pub struct Hashes {
     /// Files that are not empty, by the piece they start with.
     files: BTreeMap<u32, File>,
     by_root: BTreeMap<Sha256Hash, u32>,
+    /// The files among them whose layer is not whole: all that hashes are asked for.
+    incomplete: BTreeSet<u32>,
     asked: BTreeMap<(Sha256Hash, u32), (ConnId, Instant)>,
     rejected: BTreeMap<(ConnId, Sha256Hash, u32), Instant>,
     /// Requests given up, until when: at most what all peers were asked within [`OVERDUE`].
@@ -115,6 +117,9 @@ impl Hashes {
                     None => State::Partial(partial),
                 },
             };
+            if matches!(state, State::Partial(_)) {
+                hashes.incomplete.insert(first);
+            }
             hashes.by_root.insert(root, first);
             hashes.files.insert(
                 first,
@@ -198,7 +203,11 @@ impl Hashes {
         self.rejected.retain(|_, until| *until > now);
         let mut room = PER_PEER.saturating_sub(self.asked.values().filter(|a| a.0 == conn).count());
         let mut requests = Vec::new();
-        for file in self.files.values() {
+        // Asked after every `have`: with 100,000 small files, all of them would be too many.
+        for first in &self.incomplete {
+            let Some(file) = self.files.get(first) else {
+                continue;
+            };
             let State::Partial(partial) = &file.state else {
                 continue;
             };
@@ -247,6 +256,7 @@ impl Hashes {
         let opened = (range.index..(range.index + range.length).min(count)).map(|p| first + p);
         if let Some(layer) = partial.layer() {
             file.state = State::Whole(layer);
+            self.incomplete.remove(&first);
         }
         Some(opened.collect())
     }
@@ -283,6 +293,7 @@ impl Hashes {
             let layer: Layer = std::mem::take(&mut file.own).into_values().collect();
             if merkle::verify_layer(&layer, &file.root, piece_length, file.len) {
                 file.state = State::Whole(layer);
+                self.incomplete.remove(&file.first);
             }
         }
     }
