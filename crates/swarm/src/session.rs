@@ -9,7 +9,7 @@ use torrent::wire::{BlockRef, Handshake};
 use crate::choker::{Candidate, Choker};
 use crate::rate::Bucket;
 use crate::torrent::{Shared, Torrent, our_handshake};
-use crate::{Config, ConnId, Input, Output, PieceDigest, Reason, Status, TorrentId, Verdict};
+use crate::{Config, ConnId, Input, Output, Reason, Status, TorrentId, Verdict};
 
 /// How often stalled peers, keep-alives and waiting dials are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -153,7 +153,7 @@ impl Session {
                 if let Err(reason) = t.message(shared, now, conn, message) {
                     self.close(now, conn, reason);
                 }
-                self.settle(now);
+                self.settle();
             }
             Input::BlockSent(conn, block) => {
                 if let Some((t, shared)) = self.live(conn) {
@@ -178,7 +178,7 @@ impl Session {
             | Input::Lost(id, _) => {
                 if let Some(t) = self.torrents.get_mut(&id) {
                     torrent_fact(t, &mut self.shared, now, input);
-                    self.settle(now);
+                    self.settle();
                     self.redial = true;
                 }
             }
@@ -267,7 +267,7 @@ impl Session {
     }
 
     /// Follows up on what a torrent did: connections it closed, info-hashes it learnt.
-    fn settle(&mut self, now: Instant) {
+    fn settle(&mut self) {
         for (id, hashes) in std::mem::take(&mut self.shared.learnt) {
             self.by_hash.extend(hashes.wire().map(|hash| (hash, id)));
         }
@@ -283,7 +283,6 @@ impl Session {
         for conn in closed {
             self.redial |= self.conns.remove(&conn).is_some();
         }
-        let _ = now;
     }
 
     fn wake(&mut self, id: TorrentId) {
@@ -304,7 +303,7 @@ impl Session {
             .filter(|(_, c)| c.torrent == Some(id))
             .map(|(&c, _)| c)
             .collect();
-        self.settle(now);
+        self.settle();
         for conn in greeting {
             self.close(now, conn, Reason::Stopped);
         }
@@ -388,7 +387,7 @@ impl Session {
             }
             let twin = twin.conn;
             torrent.close(&mut self.shared, now, twin, Reason::Duplicate);
-            self.settle(now);
+            self.settle();
         }
         let torrent = self.torrents.get_mut(&id).ok_or(Reason::UnknownTorrent)?;
         if torrent.peers.len() >= self.shared.config.max_connections_per_torrent {
@@ -556,7 +555,7 @@ impl Session {
                 }
             }
         }
-        self.settle(now);
+        self.settle();
         if now >= self.choke_at {
             self.choke_at = now + self.shared.config.choke_interval;
             self.deal_slots(now);
@@ -631,10 +630,7 @@ fn torrent_fact(t: &mut Torrent, shared: &mut Shared, now: Instant, input: Input
         }
         Input::PieceHashed(_, piece, digest) => t.piece_hashed(shared, now, piece, digest),
         Input::WriteFailed(_, piece, why) => t.write_failed(shared, now, piece, why),
-        Input::Checked(_, piece, digest) => {
-            let digest: Option<PieceDigest> = digest;
-            t.checked(shared, now, piece, digest);
-        }
+        Input::Checked(_, piece, digest) => t.checked(shared, now, piece, digest),
         Input::Resumed(_, have) => t.resumed(&have),
         Input::CheckFinished(_) => t.check_finished(shared, now),
         Input::Digests(_, piece, digests) => t.digests(shared, now, piece, digests),
