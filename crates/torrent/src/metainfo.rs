@@ -115,10 +115,8 @@ pub enum MetainfoError {
         /// Pieces the files make.
         pieces: u32,
     },
-    /// No `piece layers`, though a file has several pieces.
-    #[error(
-        "the torrent file lacks the piece hashes of file {0}; get it again, or use its magnet link"
-    )]
+    /// A torrent was made without the piece layer of a file of several pieces.
+    #[error("the piece hashes of file {0} are missing")]
     MissingLayer(usize),
     /// A piece layer that does not hash to the file's root.
     #[error("the piece hashes of file {0} do not match its root hash; the torrent file is damaged")]
@@ -142,6 +140,11 @@ pub enum Notice {
         /// Its path here.
         to: String,
     },
+    /// Files of several pieces whose piece layer is not in the torrent file, though BEP 52 wants it there.
+    LayersMissing {
+        /// How many.
+        files: usize,
+    },
 }
 
 impl std::fmt::Display for Notice {
@@ -159,6 +162,11 @@ impl std::fmt::Display for Notice {
             Notice::Renamed { from, to } => write!(
                 f,
                 "{from} is called {to}, so that it is not taken for another file"
+            ),
+            Notice::LayersMissing { files } => write!(
+                f,
+                "the torrent file lacks the piece hashes of {files} file{}; peers are asked for them",
+                if *files == 1 { "" } else { "s" }
             ),
         }
     }
@@ -230,9 +238,11 @@ impl PieceLayers {
         }
         let mut layers = PieceLayers::default();
         for (index, len, root) in needs_layer(info) {
-            let bytes = found
-                .get(&root[..])
-                .ok_or(MetainfoError::MissingLayer(index))?;
+            // BEP 52 calls a torrent without it invalid. Its info-hash is good all the same, and peers
+            // or the content itself make up for it, as with a magnet link.
+            let Some(bytes) = found.get(&root[..]) else {
+                continue;
+            };
             let (hashes, rest) = bytes.as_chunks::<32>();
             // Files alike share a root; their length is then the same, or one of them is a lie.
             let known = layers
@@ -265,7 +275,7 @@ fn needs_layer(info: &Info) -> impl Iterator<Item = (usize, u64, Sha256Hash)> + 
 pub struct Metainfo {
     /// What the torrent is.
     pub info: Info,
-    /// The hashes of its pieces in v2; none in v1.
+    /// The hashes of its pieces in v2, as far as the file has them ([`PieceLayers::missing`]); none in v1.
     pub piece_layers: PieceLayers,
     /// Trackers by tier (BEP 12).
     pub trackers: Vec<Vec<String>>,
@@ -314,8 +324,16 @@ impl Metainfo {
                 .filter(|text| !text.is_empty())
         };
         let outside = |oddity: &Oddity| !inside.contains(&oddity.at);
+        let piece_layers = PieceLayers::parse(file.get("piece layers"), &info)?;
+        let mut notices: Vec<Notice> = oddities
+            .into_iter()
+            .filter(outside)
+            .map(Notice::Sloppy)
+            .collect();
+        let missing = piece_layers.missing(&info).count();
+        notices.extend((missing > 0).then_some(Notice::LayersMissing { files: missing }));
         Ok(Metainfo {
-            piece_layers: PieceLayers::parse(file.get("piece layers"), &info)?,
+            piece_layers,
             info,
             trackers: trackers(file.get("announce"), file.get("announce-list")),
             web_seeds: match file.get("url-list") {
@@ -327,11 +345,7 @@ impl Metainfo {
             comment: text("comment.utf-8").or_else(|| text("comment")),
             created_by: text("created by"),
             creation_date: file.get("creation date").and_then(|date| date.as_int()),
-            notices: oddities
-                .into_iter()
-                .filter(outside)
-                .map(Notice::Sloppy)
-                .collect(),
+            notices,
         })
     }
 

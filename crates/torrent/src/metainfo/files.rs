@@ -231,7 +231,7 @@ impl Files {
 }
 
 /// The path as the torrent has it, if it is one that stays in the folder and a disk could hold.
-fn on_disk(parts: &[&[u8]]) -> Option<Box<str>> {
+pub(super) fn on_disk(parts: &[&[u8]]) -> Option<Box<str>> {
     let fits = |part: &&[u8]| {
         !part.is_empty()
             && *part != b"."

@@ -27,6 +27,7 @@ pub struct Info(Arc<Inner>);
 struct Inner {
     raw: Arc<[u8]>,
     name: String,
+    listed_name: Option<Box<str>>,
     single: bool,
     layout: Layout,
     hashes: InfoHashes,
@@ -146,8 +147,10 @@ impl Info {
         let mut notices: Vec<Notice> = oddities.into_iter().map(Notice::Sloppy).collect();
         notices.append(&mut told);
         notices.truncate(MAX_NOTICES);
+        let safe_name = names::component(name).into_owned();
         Ok(Info(Arc::new(Inner {
-            name: names::component(name).into_owned(),
+            listed_name: files::on_disk(&[name]).filter(|listed| **listed != *safe_name),
+            name: safe_name,
             single,
             hashes: InfoHashes {
                 v1: kind.has_v1().then(|| Sha1::digest(raw).into()),
@@ -191,6 +194,15 @@ impl Info {
             self.file(0).path()
         } else {
             &self.0.name
+        }
+    }
+
+    /// The same exactly as the torrent has it, where that differs and data on a disk may be called so.
+    pub fn listed_name(&self) -> Option<&str> {
+        if self.0.single {
+            self.file(0).listed_path()
+        } else {
+            self.0.listed_name.as_deref()
         }
     }
 

@@ -437,6 +437,24 @@ fn paths_come_out_safe_and_apart_and_can_be_looked_up_as_listed() {
 }
 
 #[test]
+fn the_name_can_be_looked_up_as_listed_too() {
+    let named = |name: &str| {
+        let mut info = v1(vec![v1_file(&[b"file"], 16)], 1);
+        info.retain(|(key, _)| *key != "name");
+        info.push(("name", name.into()));
+        let info = parse(info).unwrap();
+        (
+            info.name().to_owned(),
+            info.listed_name().map(str::to_owned),
+        )
+    };
+    assert_eq!(named("album"), ("album".into(), None));
+    assert_eq!(named("a:b"), ("a_b".into(), Some("a:b".into())));
+    assert_eq!(named("a/b"), ("a_b".into(), None));
+    assert_eq!(named(".."), ("__".into(), None));
+}
+
+#[test]
 fn the_utf_8_path_is_preferred() {
     let file = dict([
         ("length", 16.into()),
@@ -529,7 +547,7 @@ fn with_layers(layers: Vec<([u8; 32], Vec<[u8; 32]>)>) -> (Vec<u8>, [u8; 32]) {
 }
 
 #[test]
-fn piece_layers_must_be_there_and_match_their_root() {
+fn piece_layers_match_their_root_and_what_is_missing_is_said() {
     let good = vec![[1; 32], [2; 32], [3; 32]];
     let (bytes, root) = with_layers(vec![([0; 32], good.clone())]);
     let metainfo = Metainfo::parse(&bytes).unwrap();
@@ -537,12 +555,17 @@ fn piece_layers_must_be_there_and_match_their_root() {
     assert_eq!(metainfo.piece_layers.missing(&metainfo.info).count(), 0);
     assert_eq!(metainfo.to_bytes(), bytes);
 
+    assert_eq!(metainfo.notices, []);
+
+    for layers in [vec![], vec![([5; 32], good.clone())]] {
+        let lacking = Metainfo::parse(&with_layers(layers).0).unwrap();
+        assert_eq!(lacking.info, metainfo.info);
+        let missing: Vec<_> = lacking.piece_layers.missing(&lacking.info).collect();
+        assert_eq!(missing, [0]);
+        assert_eq!(lacking.notices, [Notice::LayersMissing { files: 1 }]);
+    }
+
     let error = |layers| Metainfo::parse(&with_layers(layers).0).unwrap_err();
-    assert_eq!(error(vec![]), MetainfoError::MissingLayer(0));
-    assert_eq!(
-        error(vec![([5; 32], good.clone())]),
-        MetainfoError::MissingLayer(0)
-    );
     assert_eq!(
         error(vec![([0; 32], good[..2].to_vec())]),
         MetainfoError::WrongLayer(0)
