@@ -167,9 +167,13 @@ impl Files {
         if renamed.is_empty() {
             return;
         }
+        let as_listed = |i: usize| {
+            let listed = self.listed.get(&(i as u32));
+            listed.map_or(self.path(i), |path| path)
+        };
         let mut shared: HashMap<&str, usize> = HashMap::new();
         self.real()
-            .for_each(|i| *shared.entry(self.path(i)).or_default() += 1);
+            .for_each(|i| *shared.entry(as_listed(i)).or_default() += 1);
         let mut arena = String::with_capacity(self.arena.len() + 8 * renamed.len());
         let mut ends = Vec::with_capacity(self.ends.len());
         let mut notices = Vec::new();
@@ -191,13 +195,12 @@ impl Files {
                 });
             }
             // Two files that are called exactly the same can't be found on any disk.
-            if shared[from] == 1 {
+            let known = self.listed.contains_key(&(index as u32));
+            if !known && shared.get(from) == Some(&1) {
                 listed.push((index as u32, Box::from(from)));
             }
         }
-        for (index, path) in listed {
-            self.listed.entry(index).or_insert(path);
-        }
+        self.listed.extend(listed);
         notices.into_iter().for_each(|notice| self.note(notice));
         (self.arena, self.ends) = (arena, ends);
     }

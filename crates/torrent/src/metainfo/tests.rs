@@ -434,6 +434,11 @@ fn paths_come_out_safe_and_apart_and_can_be_looked_up_as_listed() {
 
     let by_case = v1_of(&[&[b"A"], &[b"a"]]);
     assert_eq!(by_case.file(1).listed_path(), Some("a"));
+
+    let by_change = v1_of(&[&[b"a:b"], &[b"a_b"]]);
+    assert_eq!(paths(&by_change), ["a_b", "a_b (2)"]);
+    let listed: Vec<_> = by_change.files().map(|file| file.listed_path()).collect();
+    assert_eq!(listed, [Some("a:b"), Some("a_b")]);
 }
 
 #[test]
