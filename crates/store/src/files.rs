@@ -133,18 +133,6 @@ impl<D: Disk> Files<D> {
             }
         }
         facts.set_name(file, Name::Unknown);
-        // Data made elsewhere may have the name that the torrent has for it and that not every system allows.
-        if let Some(listed) = home
-            .info
-            .file(file)
-            .listed_path()
-            .filter(|_| home.placement.read_only)
-            && let Ok(opened) = self
-                .disk
-                .open(&home.placement.root.join(listed), Open::Read)
-        {
-            return Ok(opened);
-        }
         Err(StoreError::Missing {
             path: home.whole_path(file),
         })
@@ -282,6 +270,11 @@ impl<D: Disk> Files<D> {
             Ok(true)
         };
         same().unwrap_or(false)
+    }
+
+    /// Closes one file: what it is called may be another file by now.
+    pub fn forget(&self, id: TorrentId, file: usize) {
+        self.cache().entries.remove(&(id, file as u32));
     }
 
     /// Closes the files of one torrent.

@@ -13,7 +13,7 @@ use std::{
 
 use torrent::{layout::Layout, metainfo::Info};
 
-use crate::{bits::Bits, disk::Fingerprint};
+use crate::{bits::Bits, disk::Fingerprint, names::Naming};
 
 /// The ending of a file that is not whole yet.
 const PART: &str = ".part";
@@ -169,6 +169,8 @@ pub(crate) struct Home {
     pub id: TorrentId,
     pub info: Arc<Info>,
     pub placement: Placement,
+    /// What the files are called; anything but safe names only where data is only read.
+    pub naming: Naming,
     /// Paths of files and folders of the torrent that end in `.part` themselves, in lower case.
     taken: BTreeSet<String>,
     facts: Mutex<Facts>,
@@ -246,6 +248,7 @@ impl Home {
                 have: None,
                 ..placement
             },
+            naming: Naming::Safe,
             facts: Mutex::new(facts),
         }
     }
@@ -328,7 +331,8 @@ impl Home {
         if self.info.is_single_file() && file == 0 {
             return self.placement.root.clone();
         }
-        self.placement.root.join(self.info.file(file).path())
+        let path = self.naming.path(self.info.file(file));
+        self.placement.root.join(path)
     }
 
     /// The path of a file that is not whole: `.part` behind its name. Where that would be too long, or the name of

@@ -28,7 +28,9 @@ pub(crate) fn read<D: Disk>(
             continue;
         }
         let file = files.reader(home, span.file)?;
-        check_print(files, home, span.file, &file)?;
+        // Once the right file is back, it is the one to open.
+        check_print(files, home, span.file, &file)
+            .inspect_err(|_| files.forget(home.id, span.file))?;
         let path = || home.path(span.file, home.facts().name(span.file));
         let got = files
             .disk

@@ -21,6 +21,7 @@ use crate::{
     error::StoreError,
     files::{DEFAULT_OPEN_FILES, Files},
     home::{Home, Placement, TorrentId},
+    names::Naming,
     readbuf::{DEFAULT_READ_BUFFERS, READ_MAX, ReadPool},
     slot::{DEFAULT_SLOTS, Slot, SlotPool},
 };
@@ -153,8 +154,8 @@ impl Store {
         info: impl Into<Arc<Info>>,
         placement: Placement,
     ) -> Result<(), StoreError> {
-        let home = Home::new(id, info.into(), placement);
-        check_place(&self.shared.files, &home)?;
+        let mut home = Home::new(id, info.into(), placement);
+        check_place(&self.shared.files, &mut home)?;
         let unnamed = !home.facts().whole.is_empty();
         let mut queue = self.shared.queue();
         let before = queue.homes.insert(id, Arc::new(home));
@@ -355,16 +356,17 @@ pub(crate) fn check_run(home: &Home, run: BlockRun) {
     assert!(fits, "{} cannot read {run:?}", home.id);
 }
 
-/// Data to be seeded is there, and what is missing of a download has room.
-pub(crate) fn check_place<D: Disk>(files: &Files<D>, home: &Home) -> Result<(), StoreError> {
+/// Data to be seeded is there, by which names is found out, and what is missing of a download has room.
+pub(crate) fn check_place<D: Disk>(files: &Files<D>, home: &mut Home) -> Result<(), StoreError> {
     let root = &home.placement.root;
     if home.placement.read_only {
-        return if files.disk.exists(root) {
-            Ok(())
-        } else {
-            Err(StoreError::Missing { path: root.clone() })
-        };
+        if !files.disk.exists(root) {
+            return Err(StoreError::Missing { path: root.clone() });
+        }
+        home.naming = Naming::on(&files.disk, &home.info, root);
+        return Ok(());
     }
+    let home = &*home;
     let layout = home.layout();
     let mut facts = home.facts();
     facts.fresh = !home.info.is_single_file() && !files.disk.exists(root);

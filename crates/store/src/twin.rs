@@ -150,8 +150,8 @@ impl Twin {
         info: impl Into<Arc<Info>>,
         placement: Placement,
     ) -> Result<(), StoreError> {
-        let home = Home::new(id, info.into(), placement);
-        check_place(&self.files, &home)?;
+        let mut home = Home::new(id, info.into(), placement);
+        check_place(&self.files, &mut home)?;
         let before = self.homes.insert(id, Arc::new(home));
         assert!(before.is_none(), "{id} is in the store already");
         Ok(())

@@ -573,3 +573,51 @@ fn a_name_as_long_as_names_can_be_has_a_part_too() {
     flush(&store, &facts);
     album.assert_laid_out(&root);
 }
+
+#[test]
+fn a_file_that_was_exchanged_is_not_served_until_the_right_one_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("album");
+    let album = Album::new(Kind::V1, BLOCK, &[50_000, 40_000], 8, false);
+    album.lay_out(&root);
+    let config = Config {
+        open_files: 1,
+        ..Config::default()
+    };
+    let (store, facts) = store(config);
+    store
+        .add(ID, album.info.clone(), Placement::existing(&root))
+        .unwrap();
+    let all = Bits::full(album.pieces() as usize);
+    assert_eq!(
+        check(&store, &facts, &album, all).0.len(),
+        album.pieces() as usize
+    );
+    let read = |piece| {
+        let run = BlockRun {
+            piece,
+            begin: 0,
+            len: 1,
+        };
+        store.read(ID, run, 1);
+        match next(&facts) {
+            Done::Read { .. } => Ok(()),
+            Done::ReadFailed { error, .. } => Err(error),
+            other => panic!("{other:?}"),
+        }
+    };
+    let (first, aside) = (album.path(&root, 0), folder.path().join("aside"));
+    fs::rename(&first, &aside).unwrap();
+    fs::write(&first, vec![7; 50_000]).unwrap();
+    // The other file takes the only descriptor.
+    assert!(read(album.pieces() - 1).is_ok());
+    assert!(matches!(read(0), Err(StoreError::FileChanged { path }) if path == first));
+    fs::rename(&aside, &first).unwrap();
+    assert!(read(0).is_ok());
+
+    // The same with the whole folder gone.
+    fs::rename(&root, &aside).unwrap();
+    assert!(read(album.pieces() - 1).is_err());
+    fs::rename(&aside, &root).unwrap();
+    assert!(read(album.pieces() - 1).is_ok());
+}
