@@ -9,7 +9,9 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use serde_json::json;
-use store::{Bits, CheckedPiece, Done, Placement, Store, TorrentId};
+use store::{Bits, CheckedPiece, Done, Naming, Placement, Store, TorrentId, content_in};
+use torrent::ids::Sha256Hash;
+use torrent::merkle::verify_layer;
 use torrent::metainfo::{Info, Metainfo};
 
 use crate::Context;
@@ -51,6 +53,18 @@ struct Fault {
     instead: Option<String>,
     /// Pieces of it that do not have the right hash.
     pieces: Vec<u32>,
+    /// It is not what its root hash says; where, nobody knows: the torrent has no hashes of its pieces.
+    somewhere: bool,
+}
+
+/// What the check has found.
+struct Found {
+    /// What is wrong, by file.
+    faults: BTreeMap<usize, Fault>,
+    /// Pieces that could not be judged because a neighbour in them is missing.
+    unsure: u32,
+    /// Roots of pieces that the torrent has no v2 hash of: all of a file together prove it.
+    roots: BTreeMap<u32, Sha256Hash>,
 }
 
 impl Verify {
@@ -81,18 +95,25 @@ impl Verify {
                 ),
             ));
         }
-        let mut faults = look(&metainfo.info, &root);
-        let unsure = compare(context, &metainfo, &root, &mut faults)?;
-        report(context, &metainfo.info, &root, &faults, unsure)
+        let naming = Naming::at(&metainfo.info, &root);
+        let mut found = Found {
+            faults: look(&metainfo.info, &root, naming),
+            unsure: 0,
+            roots: BTreeMap::new(),
+        };
+        compare(context, &metainfo, &root, &mut found)?;
+        found.prove_whole_files(&metainfo);
+        report(context, &metainfo.info, &root, naming, &found)
     }
 }
 
 /// The content of `info` at `path`, or else under its name in the folder `path`.
 pub fn content_root(info: &Info, path: &Path) -> PathBuf {
-    let inside = path.join(info.name());
-    let named_so = path
-        .file_name()
-        .is_some_and(|name| name.to_string_lossy() == info.name());
+    let inside = content_in(path, info);
+    let named_so = path.file_name().is_some_and(|name| {
+        let name = name.to_string_lossy();
+        name == info.name() || info.listed_name().is_some_and(|listed| name == listed)
+    });
     let fits = |at: &Path| {
         if info.is_single_file() {
             at.is_file()
@@ -107,20 +128,15 @@ pub fn content_root(info: &Info, path: &Path) -> PathBuf {
     }
 }
 
-/// Where file `index` is.
-fn place(info: &Info, root: &Path, index: usize) -> PathBuf {
-    if info.is_single_file() {
-        root.to_owned()
-    } else {
-        root.join(info.file(index).path())
-    }
-}
-
 /// Missing files and wrong lengths, by index.
-fn look(info: &Info, root: &Path) -> BTreeMap<usize, Fault> {
+fn look(info: &Info, root: &Path, naming: Naming) -> BTreeMap<usize, Fault> {
     let mut faults = BTreeMap::new();
     for file in info.files().filter(|file| !file.pad) {
-        let at = place(info, root, file.index());
+        let at = if info.is_single_file() {
+            root.to_owned()
+        } else {
+            root.join(naming.path(file))
+        };
         let fault = if file.symlink().is_some() {
             fs::symlink_metadata(&at).is_err().then(|| Fault {
                 missing: true,
@@ -159,14 +175,13 @@ impl Fault {
     }
 }
 
-/// Hashes what is there and adds wrong pieces to the faults of their files. Answers how many pieces could
-/// not be judged because a neighbour in them is missing.
+/// Hashes what is there and judges each piece.
 fn compare(
     context: &Context,
     metainfo: &Metainfo,
     root: &Path,
-    faults: &mut BTreeMap<usize, Fault>,
-) -> Result<u32, Failure> {
+    found: &mut Found,
+) -> Result<(), Failure> {
     let info = &metainfo.info;
     let layout = info.layout();
     let (sender, facts) = mpsc::channel();
@@ -180,7 +195,6 @@ fn compare(
 
     let bar = context.console.bar(layout.payload());
     bar.set_prefix("checking");
-    let mut unsure = 0;
     loop {
         if context.interrupt.is_asked() {
             return Err(Failure::interrupted());
@@ -189,7 +203,7 @@ fn compare(
             Ok(Done::Checked { pieces, .. }) => {
                 for piece in pieces {
                     bar.inc(u64::from(layout.payload_len(piece.piece)));
-                    unsure += u32::from(!judge(metainfo, &piece, faults));
+                    found.judge(metainfo, &piece);
                 }
                 bar.set_message(format!(
                     "{} of {}",
@@ -199,7 +213,7 @@ fn compare(
             }
             Ok(Done::CheckFinished { trouble, .. }) => {
                 bar.finish_and_clear();
-                return trouble.map_or(Ok(unsure), |trouble| Err(trouble.into()));
+                return trouble.map_or(Ok(()), |trouble| Err(trouble.into()));
             }
             Ok(_) | Err(mpsc::RecvTimeoutError::Timeout) => {}
             Err(mpsc::RecvTimeoutError::Disconnected) => {
@@ -212,36 +226,60 @@ fn compare(
     }
 }
 
-/// Adds a wrong piece to its files. False if bytes of it are not there and it lies in a file that is.
-fn judge(metainfo: &Metainfo, checked: &CheckedPiece, faults: &mut BTreeMap<usize, Fault>) -> bool {
-    let layout = metainfo.info.layout();
-    let piece = checked.piece;
-    let spans = layout
-        .spans(piece, 0, layout.piece_len(piece))
-        .filter(|span| !span.pad);
-    let mut files: Vec<usize> = spans.map(|span| span.file).collect();
-    files.dedup();
-    let Some(hash) = &checked.hash else {
-        let absent = |file: &&usize| {
-            faults
-                .get(file)
-                .is_some_and(|fault| fault.missing || fault.instead.is_some())
+impl Found {
+    /// Adds a wrong piece to the faults of its files.
+    fn judge(&mut self, metainfo: &Metainfo, checked: &CheckedPiece) {
+        let (info, layout) = (&metainfo.info, metainfo.info.layout());
+        let piece = checked.piece;
+        let spans = layout
+            .spans(piece, 0, layout.piece_len(piece))
+            .filter(|span| !span.pad);
+        let mut files: Vec<usize> = spans.map(|span| span.file).collect();
+        files.dedup();
+        let Some(hash) = &checked.hash else {
+            // Bytes of it are not there; does it lie in a file that is?
+            let absent = |file: &usize| {
+                self.faults
+                    .get(file)
+                    .is_some_and(|fault| fault.missing || fault.instead.is_some())
+            };
+            self.unsure += u32::from(!files.iter().all(absent));
+            return;
         };
-        return files.iter().filter(absent).count() == files.len();
-    };
-    let expected = (
-        metainfo.info.piece_sha1(piece).copied(),
-        piece_root(metainfo, piece),
-    );
-    if (hash.sha1, hash.root) != expected {
-        for file in files {
-            faults.entry(file).or_default().pieces.push(piece);
+        let expected = piece_root(metainfo, piece);
+        if expected.is_none() {
+            self.roots.extend(hash.root.map(|root| (piece, root)));
+        }
+        let right = hash.sha1.as_ref() == info.piece_sha1(piece)
+            && (expected.is_none() || hash.root == expected);
+        if !right {
+            for file in files {
+                self.faults.entry(file).or_default().pieces.push(piece);
+            }
         }
     }
-    true
+
+    /// Judges the files whose piece layers the torrent lacks.
+    fn prove_whole_files(&mut self, metainfo: &Metainfo) {
+        let (info, layout) = (&metainfo.info, metainfo.info.layout());
+        for index in metainfo.piece_layers.missing(info) {
+            let file = info.file(index);
+            let layer: Option<Vec<Sha256Hash>> = layout
+                .file_pieces(index)
+                .map(|piece| self.roots.get(&piece).copied())
+                .collect();
+            let proven = layer.zip(file.root()).is_some_and(|(layer, root)| {
+                verify_layer(&layer, &root, layout.piece_length(), file.len)
+            });
+            if !proven && !self.faults.contains_key(&index) {
+                self.faults.entry(index).or_default().somewhere = true;
+            }
+        }
+    }
 }
 
-/// What v2 says the root of a piece is: its hash in the piece layer, or of a short file the file's root.
+/// What v2 says the root of a piece is: its hash in the piece layer, or of a short file the file's root. `None`
+/// if the torrent does not say.
 fn piece_root(metainfo: &Metainfo, piece: u32) -> Option<[u8; 32]> {
     let layout = metainfo.info.layout();
     let file = metainfo.info.file(layout.file_of_piece(piece)?);
@@ -257,10 +295,11 @@ fn report(
     context: &Context,
     info: &Info,
     root: &Path,
-    faults: &BTreeMap<usize, Fault>,
-    unsure: u32,
+    naming: Naming,
+    found: &Found,
 ) -> Result<(), Failure> {
     let console = &context.console;
+    let (faults, unsure) = (&found.faults, found.unsure);
     for (&index, fault) in faults {
         let mut pieces = fault.pieces.clone();
         pieces.sort_unstable();
@@ -279,11 +318,15 @@ fn report(
         if fault.missing {
             words.push("missing".into());
         }
+        if fault.somewhere {
+            words.push("wrong somewhere; the torrent has no hashes of its pieces".into());
+        }
         if !pieces.is_empty() {
             let noun = if pieces.len() == 1 { "piece" } else { "pieces" };
             words.push(format!("wrong {noun} {}", ranges(&pieces, RUNS_SHOWN)));
         }
-        console.result(format!("{path}: {}", words.join("; ")));
+        let called = naming.path(info.file(index));
+        console.result(format!("{called}: {}", words.join("; ")));
     }
     if unsure > 0 {
         console.note(&format!(
@@ -311,11 +354,19 @@ fn report(
         console.result(root);
         return Ok(());
     }
+    let repair = match naming {
+        Naming::Safe => {
+            "To repair the copy, get the torrent again in the same place; only what is wrong is fetched."
+        }
+        Naming::Listed => {
+            "To repair the copy, get the torrent again in another place and copy the right files over: \
+             some names here are not good on every system, and `starling get` changes those."
+        }
+    };
     Err(Failure::new(
         Exit::Verification,
         format!(
-            "{} of {files} in {} {} not what the torrent says. To repair the copy, get the torrent again in the same \
-             place; only what is wrong is fetched.",
+            "{} of {files} in {} {} not what the torrent says. {repair}",
             count(faults.len(), "file"),
             root.display(),
             if faults.len() == 1 { "is" } else { "are" },
