@@ -20,8 +20,6 @@ pub struct Candidate {
     pub seeding: bool,
     /// Payload bytes it gave us since the last round.
     pub gave: u64,
-    /// Payload bytes we gave it since the last round.
-    pub took: u64,
     /// Payload bytes we gave it since it was last unchoked.
     pub turn: u64,
     /// How much of the torrent it has, in thousandths.
@@ -112,7 +110,6 @@ mod tests {
             unchoked: false,
             seeding: false,
             gave: 0,
-            took: 0,
             turn: 0,
             progress: 500,
             waited: 1,

@@ -224,7 +224,7 @@ pub enum State {
 }
 
 /// A torrent at a glance.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// What it is doing.
     pub state: State,

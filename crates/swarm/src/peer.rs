@@ -150,8 +150,6 @@ pub struct Peer {
     pub up: Meter,
     /// `down.total()` at the last choke round.
     pub down_mark: u64,
-    /// `up.total()` at the last choke round.
-    pub up_mark: u64,
     /// `up.total()` when it was last unchoked.
     pub turn_mark: u64,
     /// Choke rounds since it was last unchoked.
@@ -213,7 +211,6 @@ impl Peer {
             down: Meter::new(now),
             up: Meter::new(now),
             down_mark: 0,
-            up_mark: 0,
             turn_mark: 0,
             waited: 0,
             heard: now,

@@ -72,6 +72,7 @@ impl Session {
                 starved_down: false,
                 starved_up: false,
                 learnt: Vec::new(),
+                closed: Vec::new(),
             },
             torrents: BTreeMap::new(),
             by_hash: BTreeMap::new(),
@@ -156,7 +157,6 @@ impl Session {
                 if let Err(reason) = t.message(shared, now, conn, message) {
                     self.close(now, conn, reason);
                 }
-                self.settle();
             }
             Input::BlockSent(conn, block) => {
                 if let Some((t, shared)) = self.live(conn) {
@@ -169,11 +169,16 @@ impl Session {
                 }
             }
             Input::Timeout => self.timeout(now),
-            Input::Pause(id, _)
-            | Input::Prioritize(id, _)
+            Input::Pause(id, why) => self.pause(now, id, why),
+            Input::WriteFailed(id, piece, why) => {
+                if let Some(t) = self.torrents.get_mut(&id) {
+                    t.write_failed(&mut self.shared, piece);
+                    self.pause(now, id, Some(why));
+                }
+            }
+            Input::Prioritize(id, _)
             | Input::Deadline(id, ..)
             | Input::PieceHashed(id, ..)
-            | Input::WriteFailed(id, ..)
             | Input::Checked(id, ..)
             | Input::Resumed(id, _)
             | Input::CheckFinished(id)
@@ -181,11 +186,11 @@ impl Session {
             | Input::Lost(id, _) => {
                 if let Some(t) = self.torrents.get_mut(&id) {
                     torrent_fact(t, &mut self.shared, now, input);
-                    self.settle();
                     self.redial = true;
                 }
             }
         }
+        self.settle();
         self.dial(now);
     }
 
@@ -274,41 +279,56 @@ impl Session {
         for (id, hashes) in std::mem::take(&mut self.shared.learnt) {
             self.by_hash.extend(hashes.wire().map(|hash| (hash, id)));
         }
-        let closed: Vec<ConnId> = self
-            .shared
-            .out
-            .iter()
-            .filter_map(|o| match o {
-                Output::Close(conn, _) => Some(*conn),
-                _ => None,
-            })
-            .collect();
-        for conn in closed {
+        for conn in std::mem::take(&mut self.shared.closed) {
             self.redial |= self.conns.remove(&conn).is_some();
         }
     }
 
+    /// A torrent may have somebody to dial.
     fn wake(&mut self, id: TorrentId) {
-        self.active.insert(id);
-        self.redial = true;
+        if self.torrents.get(&id).is_some_and(Torrent::is_active) {
+            self.active.insert(id);
+            self.redial = true;
+        }
+    }
+
+    /// Stops a torrent for this reason: whoever is connected, greeted or dialled for it is let go.
+    fn pause(&mut self, now: Instant, id: TorrentId, why: Option<String>) {
+        let Some(torrent) = self.torrents.get_mut(&id) else {
+            return;
+        };
+        let stops = why.is_some();
+        torrent.pause(&mut self.shared, now, why);
+        self.settle();
+        self.wake(id);
+        if stops {
+            self.close_unfinished(now, id);
+        }
+    }
+
+    /// Ends dials and greetings of a torrent.
+    fn close_unfinished(&mut self, now: Instant, id: TorrentId) {
+        let of_it = |c: &Conn| c.torrent == Some(id) && c.stage != Stage::Live;
+        let conns: Vec<ConnId> = self
+            .conns
+            .iter()
+            .filter(|(_, c)| of_it(c))
+            .map(|(&conn, _)| conn)
+            .collect();
+        for conn in conns {
+            self.close(now, conn, Reason::Stopped);
+        }
     }
 
     fn remove(&mut self, now: Instant, id: TorrentId) {
-        let Some(mut torrent) = self.torrents.remove(&id) else {
-            return;
-        };
-        torrent.pause(&mut self.shared, now, Some(String::new()));
-        self.by_hash.retain(|_, t| *t != id);
+        self.pause(now, id, Some(String::new()));
         self.active.remove(&id);
-        let greeting: Vec<ConnId> = self
-            .conns
-            .iter()
-            .filter(|(_, c)| c.torrent == Some(id))
-            .map(|(&c, _)| c)
-            .collect();
-        self.settle();
-        for conn in greeting {
-            self.close(now, conn, Reason::Stopped);
+        if let Some(torrent) = self.torrents.remove(&id) {
+            for hash in torrent.hashes.wire() {
+                if self.by_hash.get(&hash) == Some(&id) {
+                    self.by_hash.remove(&hash);
+                }
+            }
         }
     }
 
@@ -365,9 +385,7 @@ impl Session {
         }
         for id in self.active.iter().copied().collect::<Vec<_>>() {
             match self.torrents.get_mut(&id) {
-                Some(t) if !t.peers.is_empty() || !t.roster.is_empty() => {
-                    t.tick(&mut self.shared, now);
-                }
+                Some(t) if t.is_active() => t.tick(&mut self.shared, now),
                 _ => {
                     self.active.remove(&id);
                 }
@@ -389,7 +407,6 @@ impl Session {
 /// A fact about one torrent that is not about a connection.
 fn torrent_fact(t: &mut Torrent, shared: &mut Shared, now: Instant, input: Input) {
     match input {
-        Input::Pause(_, why) => t.pause(shared, now, why),
         Input::Prioritize(_, priorities) => t.prioritize(shared, now, priorities),
         Input::Deadline(_, piece, when) => {
             if piece < t.picker.have().len() {
@@ -398,7 +415,6 @@ fn torrent_fact(t: &mut Torrent, shared: &mut Shared, now: Instant, input: Input
             }
         }
         Input::PieceHashed(_, piece, digest) => t.piece_hashed(shared, now, piece, digest),
-        Input::WriteFailed(_, piece, why) => t.write_failed(shared, now, piece, why),
         Input::Checked(_, piece, digest) => t.checked(shared, now, piece, digest),
         Input::Resumed(_, have) => t.resumed(&have),
         Input::CheckFinished(_) => t.check_finished(shared, now),

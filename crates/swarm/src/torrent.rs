@@ -57,6 +57,8 @@ pub(crate) struct Shared {
     pub starved_up: bool,
     /// Info-hashes learnt since the session last looked.
     pub learnt: Vec<(TorrentId, InfoHashes)>,
+    /// Connections that torrents closed since then.
+    pub closed: Vec<ConnId>,
 }
 
 impl Shared {
@@ -200,6 +202,11 @@ impl Torrent {
         self.info.is_some() && self.picker.is_finished()
     }
 
+    /// Whether there is anybody to look after or to dial: other torrents cost nothing per tick.
+    pub fn is_active(&self) -> bool {
+        !self.peers.is_empty() || !self.roster.is_empty()
+    }
+
     /// Whether dialling more peers can help anybody.
     pub fn wants_peers(&self, config: &Config) -> bool {
         self.is_running()
@@ -215,10 +222,13 @@ impl Torrent {
         self.info.is_some() && self.picker.have().is_full()
     }
 
+    /// Stops, for this reason, or goes on.
     pub fn pause(&mut self, shared: &mut Shared, now: Instant, why: Option<String>) {
         let was = std::mem::replace(&mut self.paused, why);
         match (&was, &self.paused) {
             (None, Some(_)) => {
+                // What is closed now says nothing against an address.
+                self.roster.wake(now);
                 for conn in self.peers.keys().copied().collect::<Vec<_>>() {
                     self.close(shared, now, conn, Reason::Stopped);
                 }

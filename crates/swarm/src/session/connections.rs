@@ -1,5 +1,6 @@
 //! Connections of a session: dials, greetings, and whose torrent each belongs to.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -148,49 +149,36 @@ impl Session {
         }
     }
 
+    /// Dials while there is room: one address of each torrent in turn, beginning behind the one
+    /// that was last.
     pub(super) fn dial(&mut self, now: Instant) {
         if !std::mem::take(&mut self.redial) {
             return;
         }
-        loop {
+        let last = self.dialled_last;
+        let behind = self.active.iter().filter(|id| Some(**id) > last);
+        let before = self.active.iter().filter(|id| Some(**id) <= last);
+        let mut turns: VecDeque<TorrentId> = behind.chain(before).copied().collect();
+        while let Some(id) = turns.pop_front() {
             let config = &self.shared.config;
             if self.dials >= config.max_dials || self.conns.len() >= config.max_connections {
                 break;
             }
-            // In turn, beginning behind the one that was last.
-            let last = self.dialled_last;
-            let ids: Vec<TorrentId> = self
-                .active
-                .iter()
-                .copied()
-                .filter(|id| Some(*id) > last)
-                .chain(self.active.iter().copied().filter(|id| Some(*id) <= last))
-                .collect();
-            let mut found = None;
-            for id in ids {
-                let Some(t) = self.torrents.get_mut(&id) else {
-                    continue;
-                };
-                if t.wants_peers(config)
-                    && let Some(addr) = t.roster.next(now)
-                {
-                    found = Some((id, addr));
-                    break;
-                }
-            }
-            let Some((id, addr)) = found else { break };
+            let torrent = self.torrents.get_mut(&id);
+            let torrent = torrent.filter(|t| t.wants_peers(config));
+            let Some(addr) = torrent.and_then(|t| t.roster.next(now)) else {
+                continue;
+            };
+            turns.push_back(id);
             self.dialled_last = Some(id);
             let conn = self.next_conn();
-            let stage = Stage::Dialing;
-            self.conns.insert(
-                conn,
-                Conn {
-                    addr,
-                    outgoing: true,
-                    torrent: Some(id),
-                    stage,
-                },
-            );
+            let entry = Conn {
+                addr,
+                outgoing: true,
+                torrent: Some(id),
+                stage: Stage::Dialing,
+            };
+            self.conns.insert(conn, entry);
             self.dials += 1;
             self.shared.out.push_back(Output::Dial(conn, addr));
         }

@@ -140,6 +140,7 @@ impl Torrent {
             (Some(addr), Reason::Redundant) => self.roster.rest(now, addr),
             _ => {}
         }
+        shared.closed.push(conn);
         shared.out.push_back(Output::Close(conn, reason));
     }
 

@@ -175,12 +175,11 @@ impl Torrent {
         self.refill_all(shared, now);
     }
 
-    pub fn write_failed(&mut self, shared: &mut Shared, now: Instant, piece: u32, why: String) {
-        if let Some(info) = self.info.clone() {
+    pub fn write_failed(&mut self, shared: &mut Shared, piece: u32) {
+        if let Some(info) = &self.info {
             self.picker.failed(info.layout(), piece, false);
             shared.out.push_back(Output::Abandon(self.id, piece));
         }
-        self.pause(shared, now, Some(why));
     }
 
     pub fn checked(

@@ -107,7 +107,6 @@ impl Torrent {
                     unchoked: !peer.choked,
                     seeding,
                     gave: peer.down.total() - peer.down_mark,
-                    took: peer.up.total() - peer.up_mark,
                     turn: peer.up.total() - peer.turn_mark,
                     progress,
                     waited: peer.waited,
@@ -116,7 +115,6 @@ impl Torrent {
                 into.push((self.id, candidate));
             }
             peer.down_mark = peer.down.total();
-            peer.up_mark = peer.up.total();
         }
     }
 }
