@@ -10,7 +10,7 @@ use std::{
 use crate::{
     disk::{Disk, Open},
     error::StoreError,
-    home::{Allocate, Facts, Home, Name, TorrentId},
+    home::{Allocate, Home, Name, TorrentId},
 };
 
 /// Descriptors held open unless the configuration says otherwise: an eighth of the usual soft limit
@@ -19,6 +19,10 @@ pub const DEFAULT_OPEN_FILES: usize = 128;
 
 /// Bytes compared at a time.
 const COMPARE: usize = 64 * 1024;
+
+/// Files of different numbers are opened and renamed at the same time, up to so many: more than there are threads
+/// that do it, so that two of them seldom meet.
+const DOORS: usize = 64;
 
 struct Entry<F> {
     file: F,
@@ -31,11 +35,14 @@ struct Cache<F> {
     clock: u64,
 }
 
-/// The disk and the files open on it. Lock order: this cache, then a torrent's facts.
+/// The disk and the files open on it. Lock order: a door, then this cache or a torrent's facts; neither of these
+/// two is held while the disk works.
 pub(crate) struct Files<D: Disk> {
     pub disk: D,
     limit: usize,
     cache: Mutex<Cache<D::File>>,
+    /// Whoever opens or renames a file stands in the door of its number, so that nobody looks for it meanwhile.
+    doors: [Mutex<()>; DOORS],
 }
 
 impl<D: Disk> Files<D> {
@@ -48,6 +55,7 @@ impl<D: Disk> Files<D> {
             disk,
             limit: limit.max(1),
             cache: Mutex::new(cache),
+            doors: [const { Mutex::new(()) }; DOORS],
         }
     }
 
@@ -55,6 +63,12 @@ impl<D: Disk> Files<D> {
         self.cache
             .lock()
             .expect("no code panics while it holds the open files")
+    }
+
+    fn door(&self, file: usize) -> MutexGuard<'_, ()> {
+        self.doors[file % DOORS]
+            .lock()
+            .expect("no code panics while it stands in a door")
     }
 
     /// An error of the system on `path`, sorted.
@@ -73,50 +87,31 @@ impl<D: Disk> Files<D> {
     }
 
     fn get(&self, home: &Home, file: usize, write: bool) -> Result<D::File, StoreError> {
-        let mut cache = self.cache();
-        cache.clock += 1;
-        let now = cache.clock;
+        let _door = self.door(file);
         let key = (home.id, file as u32);
-        if let Some(entry) = cache
-            .entries
-            .get_mut(&key)
-            .filter(|entry| entry.writable || !write)
-        {
-            entry.used = now;
-            return Ok(entry.file.clone());
+        if let Some(open) = self.cache().find(key, write) {
+            return Ok(open);
         }
         let opened = if write {
             self.open_writer(home, file)
         } else {
             self.open_reader(home, file)
         }?;
-        if cache.entries.len() >= self.limit && !cache.entries.contains_key(&key) {
-            // A scan of a hundred entries is nothing beside the call that opens a file.
-            let oldest = cache
-                .entries
-                .iter()
-                .min_by_key(|(_, entry)| entry.used)
-                .map(|(key, _)| *key);
-            oldest.and_then(|key| cache.entries.remove(&key));
-        }
-        cache.entries.insert(
-            key,
-            Entry {
-                file: opened.clone(),
-                writable: write,
-                used: now,
-            },
-        );
+        let closed = self.cache().insert(key, opened.clone(), write, self.limit);
+        // Not under the lock: closing is work for the disk, too.
+        drop(closed);
         Ok(opened)
     }
 
     fn open_reader(&self, home: &Home, file: usize) -> Result<D::File, StoreError> {
-        let mut facts = home.facts();
-        let known = facts.name(file);
+        let (known, begins_as_part) = {
+            let facts = home.facts();
+            (facts.name(file), home.begins_as_part(&facts, file))
+        };
         let names: &[Name] = match known {
             Name::Unknown if home.placement.read_only => &[Name::Whole],
             // Where both are there, the part is surely ours.
-            Name::Unknown if home.begins_as_part(&facts, file) => &[Name::Part, Name::Whole],
+            Name::Unknown if begins_as_part => &[Name::Part, Name::Whole],
             Name::Unknown => &[Name::Whole, Name::Part],
             Name::Part => &[Name::Part],
             Name::Whole => &[Name::Whole],
@@ -125,14 +120,14 @@ impl<D: Disk> Files<D> {
             let path = home.path(file, name);
             match self.disk.open(&path, Open::Read) {
                 Ok(opened) => {
-                    facts.set_name(file, name);
+                    home.facts().set_name(file, name);
                     return Ok(opened);
                 }
                 Err(error) if is_absent(&error) => {}
                 Err(error) => return Err(self.error(error, "open", &path, 0)),
             }
         }
-        facts.set_name(file, Name::Unknown);
+        home.facts().set_name(file, Name::Unknown);
         Err(StoreError::Missing {
             path: home.whole_path(file),
         })
@@ -144,15 +139,24 @@ impl<D: Disk> Files<D> {
                 path: home.whole_path(file),
             });
         }
-        let mut facts = home.facts();
-        let name = if home.begins_as_part(&facts, file) {
+        let (known, begins_as_part, fresh, wanted) = {
+            let facts = home.facts();
+            let begins_as_part = home.begins_as_part(&facts, file);
+            (
+                facts.name(file),
+                begins_as_part,
+                facts.fresh,
+                facts.wanted.has(file),
+            )
+        };
+        let name = if begins_as_part {
             Name::Part
         } else {
             Name::Whole
         };
-        let unseen = facts.fresh && facts.name(file) == Name::Unknown;
-        if name == Name::Part && facts.name(file) != Name::Part && !unseen {
-            self.claim(home, &facts, file)?;
+        let unseen = fresh && known == Name::Unknown;
+        if name == Name::Part && known != Name::Part && !unseen {
+            self.claim(home, file)?;
         }
         let path = home.path(file, name);
         let opened = match self.disk.open(&path, Open::Create) {
@@ -162,25 +166,21 @@ impl<D: Disk> Files<D> {
                 .and_then(|()| self.disk.open(&path, Open::Create)),
             other => other,
         };
-        let opened = opened
-            .map_err(|error| self.error(error, "open", &path, home.layout().file(file).len))?;
-        if facts.name(file) != name
-            && home.placement.allocate == Allocate::Full
-            && facts.wanted.has(file)
-        {
-            let len = home.layout().file(file).len;
+        let len = home.layout().file(file).len;
+        let opened = opened.map_err(|error| self.error(error, "open", &path, len))?;
+        if known != name && home.placement.allocate == Allocate::Full && wanted {
             self.disk
                 .allocate(&opened, len)
                 .map_err(|error| self.error(error, "set room aside for", &path, len))?;
         }
-        facts.set_name(file, name);
+        home.facts().set_name(file, name);
         Ok(opened)
     }
 
     /// Before the first write to `<name>.part`: a file that lies under the final name becomes the part if it holds
     /// pieces of ours. Otherwise it stays as it is. One of the right length may yet turn out to be ours, in the
     /// end; one of another length is somebody else's.
-    fn claim(&self, home: &Home, facts: &Facts, file: usize) -> Result<(), StoreError> {
+    fn claim(&self, home: &Home, file: usize) -> Result<(), StoreError> {
         let (whole, part) = (home.whole_path(file), home.part_path(file));
         let found = match self.disk.open(&whole, Open::Read) {
             Ok(found) => found,
@@ -194,10 +194,11 @@ impl<D: Disk> Files<D> {
             .print
             .len;
         let right_len = home.layout().file(file).len;
-        let ours = home
-            .layout()
-            .file_pieces(file)
-            .any(|piece| facts.verified.has(piece as usize));
+        let ours = {
+            let facts = home.facts();
+            let mut pieces = home.layout().file_pieces(file);
+            pieces.any(|piece| facts.verified.has(piece as usize))
+        };
         if (len == 0 || ours && len <= right_len) && !self.disk.exists(&part) {
             return self
                 .disk
@@ -213,11 +214,8 @@ impl<D: Disk> Files<D> {
 
     /// Which name a file has on disk, looking there if nobody has.
     pub fn name(&self, home: &Home, file: usize) -> Name {
-        self.look_up(home, &home.facts(), file)
-    }
-
-    fn look_up(&self, home: &Home, facts: &Facts, file: usize) -> Name {
-        match facts.name(file) {
+        let known = home.facts().name(file);
+        match known {
             Name::Unknown if self.disk.exists(&home.part_path(file)) => Name::Part,
             Name::Unknown => Name::Whole,
             name => name,
@@ -236,10 +234,9 @@ impl<D: Disk> Files<D> {
     }
 
     fn rename_whole(&self, home: &Home, file: usize, replace: bool) -> Result<(), StoreError> {
-        let _held = self.cache();
-        let mut facts = home.facts();
-        let (part, whole) = (home.part_path(file), home.whole_path(file));
-        if self.look_up(home, &facts, file) == Name::Part {
+        let _door = self.door(file);
+        if self.name(home, file) == Name::Part {
+            let (part, whole) = (home.part_path(file), home.whole_path(file));
             match self.disk.rename(&part, &whole, replace) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     return Err(StoreError::Occupied { path: whole });
@@ -247,7 +244,7 @@ impl<D: Disk> Files<D> {
                 other => other.map_err(|error| self.error(error, "rename", &part, 0))?,
             }
         }
-        facts.set_name(file, Name::Whole);
+        home.facts().set_name(file, Name::Whole);
         Ok(())
     }
 
@@ -280,6 +277,42 @@ impl<D: Disk> Files<D> {
     /// Closes the files of one torrent.
     pub fn close(&self, id: TorrentId) {
         self.cache().entries.retain(|key, _| key.0 != id);
+    }
+}
+
+impl<F: Clone> Cache<F> {
+    fn find(&mut self, key: (TorrentId, u32), write: bool) -> Option<F> {
+        self.clock += 1;
+        let entry = self.entries.get_mut(&key)?;
+        if write && !entry.writable {
+            return None;
+        }
+        entry.used = self.clock;
+        Some(entry.file.clone())
+    }
+
+    /// Remembers an open file; returns those that it takes the place of.
+    fn insert(
+        &mut self,
+        key: (TorrentId, u32),
+        file: F,
+        writable: bool,
+        limit: usize,
+    ) -> [Option<Entry<F>>; 2] {
+        let mut oldest = None;
+        if self.entries.len() >= limit && !self.entries.contains_key(&key) {
+            // A scan of a hundred entries is nothing beside the call that opens a file.
+            let used_first = self.entries.iter().min_by_key(|(_, entry)| entry.used);
+            let first = used_first.map(|(key, _)| *key);
+            oldest = first.and_then(|key| self.entries.remove(&key));
+        }
+        let used = self.clock;
+        let entry = Entry {
+            file,
+            writable,
+            used,
+        };
+        [oldest, self.entries.insert(key, entry)]
     }
 }
 
