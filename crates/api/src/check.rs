@@ -1,0 +1,98 @@
+//! Ranges of values in requests. What is said here is said again in the OpenAPI document, beside
+//! each field.
+
+use crate::problem::Problem;
+
+/// Longest path, in bytes and so in characters: PATH_MAX of Linux.
+pub(crate) const MAX_PATH: usize = 4096;
+/// Longest name of a label, a tag or a search, in characters.
+pub(crate) const MAX_LABEL: usize = 100;
+/// Longest name of a transfer or file, in characters: NAME_MAX of most file systems.
+pub(crate) const MAX_NAME: usize = 255;
+/// Longest pasted source, in characters: a magnet link with hundreds of trackers.
+pub(crate) const MAX_SOURCE: usize = 65_536;
+/// Most tags on a transfer, and most windows, watched folders and arguments in the settings.
+pub(crate) const MAX_LIST: usize = 64;
+/// Most peers or globs in a request.
+pub(crate) const MAX_MANY: usize = 1_000;
+/// Most priorities in a request; ranges say more with fewer.
+pub(crate) const MAX_PRIORITIES: usize = 10_000;
+/// Largest number of bytes or bytes a second: 2⁵³ - 1, the largest integer that JSON carries
+/// exactly everywhere (RFC 8259 §6).
+pub(crate) const MAX_BYTES: u64 = (1 << 53) - 1;
+
+/// A value from outside whose parts have ranges.
+pub trait Check {
+    /// Looks at every part.
+    ///
+    /// # Errors
+    /// A [`Kind::Invalid`](crate::Kind::Invalid) problem that names the part and its range.
+    fn check(&self) -> Result<(), Problem>;
+}
+
+impl<T: Check> Check for Option<T> {
+    fn check(&self) -> Result<(), Problem> {
+        self.as_ref().map_or(Ok(()), Check::check)
+    }
+}
+
+/// `key` must be a text of `least` to `most` characters.
+pub(crate) fn text(key: &str, text: &str, least: usize, most: usize) -> Result<(), Problem> {
+    let count = text.chars().count();
+    if (least..=most).contains(&count) {
+        return Ok(());
+    }
+    Err(Problem::invalid(format!(
+        "{key} has {count} characters, where {least} to {most} are possible."
+    )))
+}
+
+/// `key` must be a path: without NUL, absolute.
+pub(crate) fn path(key: &str, path: &str) -> Result<(), Problem> {
+    text(key, path, 1, MAX_PATH)?;
+    if path.contains('\0') {
+        return Err(Problem::invalid(format!("{key} contains a NUL character.")));
+    }
+    if !is_absolute(path) {
+        return Err(Problem::invalid(format!(
+            "{key} is {path}, which is not a whole path. Begin with / (or a drive letter)."
+        )));
+    }
+    Ok(())
+}
+
+/// Begins at a root, on whatever system: `/x`, `\\server`, `C:\x`.
+fn is_absolute(path: &str) -> bool {
+    let bytes = path.as_bytes();
+    path.starts_with(['/', '\\'])
+        || bytes.len() >= 3
+            && bytes[0].is_ascii_alphabetic()
+            && bytes[1] == b':'
+            && matches!(bytes[2], b'/' | b'\\')
+}
+
+/// `key` must be in this range.
+pub(crate) fn range<T: PartialOrd + std::fmt::Display>(
+    key: &str,
+    value: T,
+    least: T,
+    most: T,
+) -> Result<(), Problem> {
+    if value >= least && value <= most {
+        return Ok(());
+    }
+    Err(Problem::invalid(format!(
+        "{key} is {value}, where {least} to {most} is possible."
+    )))
+}
+
+/// `key` must be a list of at most so many.
+pub(crate) fn list<T>(key: &str, list: &[T], most: usize) -> Result<(), Problem> {
+    if list.len() <= most {
+        return Ok(());
+    }
+    Err(Problem::invalid(format!(
+        "{key} has {} entries, where {most} are possible.",
+        list.len()
+    )))
+}

@@ -1,0 +1,42 @@
+//! What can be asked of a daemon and what it answers: types with their JSON names, the [`Service`]
+//! a daemon is, the [`Table`] its answers come from, and a client.
+//!
+//! Requests are checked here, so that whoever implements [`Service`] is given values in range.
+//! JSON names are `snake_case`, values of enums `kebab-case`; sizes are bytes, rates bytes a
+//! second, times seconds since 1970.
+//!
+//! Not here: HTTP (`gateway::http`), and what a daemon does with a request (`node`).
+
+mod add;
+mod change;
+mod check;
+mod detail;
+mod ids;
+mod live;
+mod problem;
+mod query;
+mod service;
+mod settings;
+mod status;
+mod table;
+mod transfer;
+
+pub use add::{
+    Add, AddBody, AddOptions, Deleted, FilePriority, Fingerprint, Move, Preview, PreviewBody,
+    PreviewFile, Rename, Source, TransferPatch,
+};
+pub use change::{Change, Event, Moment, Notice, Snapshot};
+pub use check::Check;
+pub use detail::{File, Peer, PeerClass, Tracker, TrackerState};
+pub use ids::{EventId, Hash, RunId, TransferId};
+pub use live::{Changes, Live, Part};
+pub use problem::{Kind, Problem};
+pub use query::{MAX_PAGE, Order, Page, Query, Sort};
+pub use service::Service;
+pub use settings::{
+    Battery, BatteryAction, ClockTime, Connections, Day, DiskReserve, Goals, Label, LabelPatch,
+    Limits, Metered, MeteredAction, Queue, Settings, SettingsPatch, WatchFolder, Window,
+};
+pub use status::{LoginLink, Metrics, Status, Totals};
+pub use table::{Row, Table};
+pub use transfer::{Cause, Progress, State, Transfer};

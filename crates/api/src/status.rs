@@ -1,0 +1,98 @@
+//! The daemon at a glance, and what it measures of itself.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::ids::RunId;
+use crate::settings::Limits;
+use crate::transfer::State;
+
+/// Sums over all transfers, and what is in effect now.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Totals {
+    /// Payload bytes a second, received.
+    pub rate_down: u64,
+    /// Payload bytes a second, sent.
+    pub rate_up: u64,
+    /// Payload bytes received, ever.
+    pub received: u64,
+    /// Payload bytes sent, ever.
+    pub sent: u64,
+    /// Payload bytes received in vain, ever.
+    pub wasted: u64,
+    /// Transfers in each state.
+    pub states: BTreeMap<State, u32>,
+    /// Connected peers.
+    pub peers: u32,
+    /// Nodes of the DHT that answer; 0: it is off, or not joined yet.
+    pub dht_nodes: u32,
+    /// Free bytes where content goes when nothing else is said.
+    pub free: Option<u64>,
+    /// Limits in effect.
+    pub limits: Limits,
+    /// Why these, in words; `null`: they are the settings' own.
+    pub limits_reason: Option<String>,
+    /// Peers we send to at once.
+    pub slots: u32,
+}
+
+/// The daemon at a glance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Status {
+    /// Of the program.
+    pub version: String,
+    /// This run of the daemon; event ids begin with it.
+    #[schema(value_type = String, pattern = "^[0-9a-f]{16}$")]
+    pub run: RunId,
+    /// Its process id.
+    pub pid: u32,
+    /// Its home folder.
+    pub home: String,
+    /// When it started, in seconds since 1970.
+    pub started_at: u64,
+    /// Seconds since then.
+    pub uptime_seconds: u64,
+    /// Addresses at which peers reach it.
+    pub listening: Vec<String>,
+    /// Addresses and socket paths of this API.
+    pub api: Vec<String>,
+    /// URL of the content listener, if there is one.
+    pub content: Option<String>,
+    /// Sums, and what is in effect now.
+    pub totals: Totals,
+    /// What a person should know: a port that was taken, a database that was rebuilt.
+    pub warnings: Vec<String>,
+}
+
+/// A link that logs a browser in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LoginLink {
+    /// To be opened in a browser on this computer, once.
+    #[schema(format = "uri")]
+    pub url: String,
+    /// Seconds for which it is good.
+    pub expires_seconds: u64,
+}
+
+/// What the daemon measures of itself; `/metrics` writes it for Prometheus.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Metrics {
+    /// Of the program.
+    pub version: String,
+    /// Sums over all transfers.
+    pub totals: Totals,
+    /// When it started, in seconds since 1970.
+    pub started_at: u64,
+    /// Seconds of processor time used.
+    pub cpu_seconds: f64,
+    /// Bytes of memory in use (resident).
+    pub resident_bytes: u64,
+    /// Open file descriptors.
+    pub open_files: u64,
+    /// Most that may be open.
+    pub max_open_files: u64,
+    /// Transfers that cost only a row.
+    pub dormant: u32,
+}
