@@ -91,7 +91,6 @@ impl NetworkFlags {
     /// How the node is to run.
     pub fn config(&self) -> Result<node::Config, Failure> {
         Ok(node::Config {
-            state_dir: self.home()?,
             bind: self.bind.and_then(|bind| bind.addr),
             port: self.bind.and_then(|bind| bind.port),
             dht: !self.no_dht,
@@ -100,6 +99,7 @@ impl NetworkFlags {
             trackers: !self.no_trackers,
             limit_down: self.limit_down,
             limit_up: self.limit_up,
+            ..node::Config::new(self.home()?)
         })
     }
 

@@ -177,7 +177,10 @@ impl<'a> Watch<'a> {
         | Event::Paused(id, _)
         | Event::Resumed(id)
         | Event::Failed(id, _)
-        | Event::Notice(id, _)) = &event;
+        | Event::Notice(id, _)) = &event
+        else {
+            return;
+        };
         let (id, context) = (*id, self.context);
         let Some(transfer) = self.transfers.get_mut(&id) else {
             return;
@@ -198,6 +201,8 @@ impl<'a> Watch<'a> {
             Event::Resumed(_) => transfer.resume(context),
             Event::Failed(_, problem) => transfer.fail(context, failure_of(&problem)),
             Event::Notice(_, text) => transfer.notice(context, &text),
+            // Only daemons ask for reports.
+            Event::Report(_) => {}
         }
     }
 

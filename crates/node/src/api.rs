@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use torrent::ids::InfoHashes;
 use torrent::magnet::Magnet;
@@ -34,6 +35,29 @@ pub struct Config {
     pub limit_down: u64,
     /// Bytes a second of payload; 0: no limit.
     pub limit_up: u64,
+    /// Tell [`Event::Report`] at most this often; `None`: never.
+    pub report: Option<Duration>,
+    /// Complete transfers without a peer for so long cost nothing but their hashes; `None`: never.
+    pub dormancy: Option<Duration>,
+}
+
+impl Config {
+    /// The usual: everything on, no limits, nothing reported.
+    pub fn new(state_dir: PathBuf) -> Config {
+        Config {
+            state_dir,
+            bind: None,
+            port: None,
+            dht: true,
+            dht_bootstrap: Vec::new(),
+            local_discovery: true,
+            trackers: true,
+            limit_down: 0,
+            limit_up: 0,
+            report: None,
+            dormancy: None,
+        }
+    }
 }
 
 /// What to take part in.
@@ -69,10 +93,41 @@ pub struct Options {
     pub read_only: bool,
     /// Only files whose path matches one of these globs; empty: all.
     pub select: Vec<String>,
+    /// Priority of each file, 0 (not wanted) to 7; empty: all alike. Goes before `select`.
+    pub priorities: Vec<u8>,
     /// Reserve the space before writing.
     pub preallocate: bool,
+    /// Pieces in order, for who looks at it while it comes.
+    pub sequential: bool,
+    /// Begins standing still, for this reason.
+    pub halted: Option<String>,
+    /// Peers come from its trackers only (BEP 27): asked while its metadata is not read.
+    pub private: bool,
+    /// Keep torrent file and resume record for existing data too, so that a restart need not
+    /// hash it again.
+    pub remember: bool,
     /// Peers to try first.
     pub peers: Vec<SocketAddr>,
+}
+
+impl Options {
+    /// Everything, to or at `place`.
+    pub fn new(place: Place) -> Options {
+        Options {
+            place,
+            assume_complete: false,
+            known: Vec::new(),
+            read_only: false,
+            select: Vec::new(),
+            priorities: Vec::new(),
+            preallocate: false,
+            sequential: false,
+            halted: None,
+            private: false,
+            remember: false,
+            peers: Vec::new(),
+        }
+    }
 }
 
 /// What happened.
@@ -94,6 +149,17 @@ pub enum Event {
     Failed(TorrentId, Problem),
     /// Something the person may want to know (a tracker's message, a peer banned).
     Notice(TorrentId, String),
+    /// How transfers that changed are doing now; only if [`Config::report`] asks for it.
+    Report(Vec<(TorrentId, Report)>),
+}
+
+/// How a transfer is doing, as far as it changes often.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// What the engine says; `None` while the transfer is dormant.
+    pub swarm: Option<swarm::Status>,
+    /// Pieces looked at by a check under way, of how many.
+    pub checking: Option<(u32, u32)>,
 }
 
 /// Why a transfer stands still.

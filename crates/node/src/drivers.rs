@@ -6,17 +6,19 @@
 //! awaits.
 
 pub(crate) mod dht;
+pub(crate) mod dormant;
 pub(crate) mod local;
+pub(crate) mod manage;
+pub(crate) mod report;
 pub(crate) mod road;
 pub(crate) mod trackers;
 pub(crate) mod transfer;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use store::{BlockRun, Done, READ_MAX, Store};
@@ -26,6 +28,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use torrent::wire::BlockRef;
 
 use crate::keep::Keep;
+use crate::node::EventSink;
 use crate::web::Web;
 use crate::{Event, Problem};
 use road::Road;
@@ -52,10 +55,22 @@ pub(crate) struct Driver {
     pub listening: SocketAddr,
     roads: RefCell<BTreeMap<ConnId, Rc<Road>>>,
     pub transfers: RefCell<BTreeMap<TorrentId, Transfer>>,
+    /// Complete transfers that nobody uses.
+    pub dormant: RefCell<dormant::Dormants>,
+    /// Transfers of which something changed that is to be reported.
+    pub news: report::News,
+    /// Which transfer an info-hash names, in the 20-byte form of the wire.
+    pub names: RefCell<HashMap<[u8; 20], TorrentId>>,
+    /// The announcers of transfers that have trackers.
+    pub followings: RefCell<BTreeMap<TorrentId, Rc<trackers::Following>>>,
+    /// Complete transfers become dormant.
+    pub may_sleep: bool,
+    /// There is a transfer awake.
+    pub roused: Notify,
     /// Reads under way: whose they are, and which blocks they hold.
     reads: RefCell<BTreeMap<u64, Read>>,
     next_tag: Cell<u64>,
-    pub events: Sender<Event>,
+    pub events: EventSink,
     /// The engine's deadline may have changed.
     timer: Notify,
     /// A slot is free again.
@@ -73,7 +88,8 @@ pub(crate) struct Parts {
     pub peer_id: [u8; 20],
     pub bind: Option<IpAddr>,
     pub listening: SocketAddr,
-    pub events: Sender<Event>,
+    pub may_sleep: bool,
+    pub events: EventSink,
     pub slot_freed: Arc<Notify>,
 }
 
@@ -100,6 +116,12 @@ impl Driver {
             listening: parts.listening,
             roads: RefCell::default(),
             transfers: RefCell::default(),
+            dormant: RefCell::default(),
+            news: report::News::default(),
+            names: RefCell::default(),
+            followings: RefCell::default(),
+            may_sleep: parts.may_sleep,
+            roused: Notify::new(),
             reads: RefCell::default(),
             next_tag: Cell::new(0),
             events: parts.events,
@@ -132,8 +154,7 @@ impl Driver {
     }
 
     pub fn event(&self, event: Event) {
-        // Nobody listens any more: the program is on its way out.
-        let _ = self.events.send(event);
+        (self.events)(event);
     }
 
     fn road(&self, conn: ConnId) -> Option<Rc<Road>> {
@@ -410,11 +431,10 @@ pub(crate) async fn accept(driver: Rc<Driver>, listener: tokio::net::TcpListener
 pub(crate) async fn stop(driver: &Rc<Driver>) {
     driver.save_nodes();
     let ids: Vec<TorrentId> = driver.transfers.borrow().keys().copied().collect();
-    let mut following = Vec::new();
+    let following: Vec<_> = driver.followings.borrow().values().cloned().collect();
     for &id in &ids {
         if let Some(t) = driver.transfers.borrow_mut().get_mut(&id) {
             t.flushed = t.info.is_none();
-            following.extend(t.following.clone());
         }
         driver.tell(Input::Pause(id, Some("stopped".to_owned())));
         driver.store.flush(store_id(id));
@@ -438,10 +458,20 @@ impl Driver {
 
     /// Begins to look for peers, as far as the torrent allows (BEP 27).
     pub fn find_peers(self: &Rc<Self>, id: TorrentId) {
-        let transfers = self.transfers.borrow();
-        let Some(t) = transfers.get(&id) else { return };
-        let (hashes, private) = (t.hashes, t.private());
-        drop(transfers);
+        let found = {
+            let (transfers, dormant) = (self.transfers.borrow(), self.dormant.borrow());
+            let awake = transfers
+                .get(&id)
+                .filter(|t| t.options.halted.is_none())
+                .map(|t| (t.hashes, t.private(), t.trackers.clone()));
+            awake.or_else(|| {
+                let d = dormant.get(id).filter(|d| d.options.halted.is_none())?;
+                Some((d.hashes, d.options.private, d.trackers.clone()))
+            })
+        };
+        let Some((hashes, private, trackers)) = found else {
+            return;
+        };
         if let Some(dht) = &self.dht {
             if private {
                 dht.leave(self, id);
@@ -456,7 +486,7 @@ impl Driver {
                 local.add(self, hashes.wire());
             }
         }
-        self.follow_trackers(id);
+        self.follow_trackers(id, hashes, trackers);
     }
 
     /// What is being done to find peers, in words.
@@ -465,7 +495,8 @@ impl Driver {
         let Some(t) = transfers.get(&id) else {
             return Vec::new();
         };
-        let mut words: Vec<String> = t.following.iter().flat_map(|f| f.words()).collect();
+        let followings = self.followings.borrow();
+        let mut words: Vec<String> = followings.get(&id).map(|f| f.words()).unwrap_or_default();
         if !t.private() {
             words.extend(self.dht.as_ref().map(|dht| dht.words(id)));
         }

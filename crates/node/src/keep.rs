@@ -80,6 +80,33 @@ impl Keep {
             .find(|m| hashes.agrees(&m.info.hashes()))
     }
 
+    /// Forgets a torrent, and what is recorded of it at `root`.
+    pub fn forget(&self, hashes: &InfoHashes, root: Option<&Path>) {
+        if let Some(root) = root {
+            self.forget_record(hashes, root);
+        }
+        for name in Keep::names(hashes) {
+            for ending in ["torrent", "info"] {
+                remove(&self.dir.join("torrents").join(format!("{name}.{ending}")));
+            }
+        }
+    }
+
+    /// Forgets what is recorded of a torrent at `root`: all of it is hashed again.
+    pub fn forget_record(&self, hashes: &InfoHashes, root: &Path) {
+        remove(&self.record(hashes, root));
+    }
+
+    /// The data of a torrent lies elsewhere now.
+    pub fn move_record(&self, hashes: &InfoHashes, from: &Path, to: &Path) {
+        let (from, to) = (self.record(hashes, from), self.record(hashes, to));
+        if from != to
+            && let Err(error) = fs::rename(&from, &to)
+        {
+            tracing::warn!(%error, "the resume record did not follow; the data will be checked");
+        }
+    }
+
     /// The names a torrent goes by: one for each hash.
     fn names(hashes: &InfoHashes) -> impl Iterator<Item = String> {
         let v1 = hashes.v1.map(|h| torrent::hex::encode(&h));
@@ -95,6 +122,16 @@ impl Keep {
     /// Keeps DHT nodes for the next start.
     pub fn save_nodes(&self, text: &str) -> io::Result<()> {
         write_whole(&self.dir.join("dht-nodes"), text.as_bytes())
+    }
+}
+
+/// Removes a file of ours; that it is not there is as good.
+fn remove(path: &Path) {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(%error, path = %path.display(), "could not be removed");
+        }
+        _ => {}
     }
 }
 

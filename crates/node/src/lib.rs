@@ -7,6 +7,7 @@
 //! Not here: what anything looks like to a person.
 
 mod api;
+pub mod daemon;
 mod drivers;
 mod error;
 mod keep;
@@ -14,7 +15,8 @@ mod node;
 mod web;
 
 pub use api::{
-    Config, Event, Fingerprint, Options, Place, Problem, ProblemKind, Source, Status, TorrentId,
+    Config, Event, Fingerprint, Options, Place, Problem, ProblemKind, Report, Source, Status,
+    TorrentId,
 };
 pub use error::{AddError, StartError};
 pub use node::Node;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use store::Store;
 use swarm::{Session, TorrentId};
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc as tokio_mpsc};
+use tokio::sync::{Notify, mpsc as tokio_mpsc, oneshot};
 
 use crate::drivers::dht::DhtDriver;
 use crate::drivers::local::LocalDriver;
@@ -23,15 +23,16 @@ const USUAL_PORT: u16 = 6881;
 /// A clean stop may take this long: records are written, trackers told.
 const STOP: Duration = Duration::from_millis(1500);
 
+/// Something to do on the node's thread.
+type Work = Box<dyn FnOnce(&Rc<Driver>) + Send>;
+
 enum Command {
-    Add(
-        TorrentId,
-        Box<(Source, Options)>,
-        mpsc::Sender<Result<(), AddError>>,
-    ),
-    Status(TorrentId, mpsc::Sender<Option<Status>>),
+    Call(Work),
     Stop(mpsc::Sender<()>),
 }
+
+/// Where events go. Called on the node's thread: pass on and return.
+pub type EventSink = Box<dyn Fn(Event) + Send>;
 
 /// A running node. Dropping it stops it.
 pub struct Node {
@@ -48,12 +49,24 @@ impl Node {
     /// # Errors
     /// The state folder or the port is not to be had.
     pub fn start(config: Config) -> Result<Node, StartError> {
+        let (sender, events) = mpsc::channel();
+        // Nobody listens any more: the program is on its way out.
+        let sink = Box::new(move |event| drop(sender.send(event)));
+        let mut node = Node::start_with(config, sink)?;
+        node.events = Some(events);
+        Ok(node)
+    }
+
+    /// Starts a node that hands its events to `sink`.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_with(config: Config, sink: EventSink) -> Result<Node, StartError> {
         let keep = Keep::open(&config.state_dir).map_err(|source| StartError::State {
             path: config.state_dir.clone(),
             source,
         })?;
         let (commands, inbox) = tokio_mpsc::unbounded_channel();
-        let (event_sender, events) = mpsc::channel();
         let (started_sender, started) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("node".into())
@@ -67,7 +80,7 @@ impl Node {
                 };
                 let local = tokio::task::LocalSet::new();
                 local.block_on(&runtime, async move {
-                    match begin(config, keep, event_sender).await {
+                    match begin(config, keep, sink).await {
                         Ok(driver) => {
                             let _ = started_sender.send(Ok(driver.listening));
                             serve(driver, inbox).await;
@@ -83,7 +96,7 @@ impl Node {
         Ok(Node {
             commands,
             thread: Some(thread),
-            events: Some(events),
+            events: None,
             listening,
             next_id,
         })
@@ -108,18 +121,42 @@ impl Node {
             self.next_id
                 .fetch_add(1, std::sync::atomic::Ordering::Relaxed),
         );
-        let (sender, answer) = mpsc::channel();
-        let command = Command::Add(id, Box::new((source, options)), sender);
-        self.commands.send(command).map_err(|_| AddError::Stopped)?;
-        answer.recv().map_err(|_| AddError::Stopped)??;
+        let answer = self.call(move |driver| driver.add(id, source, options));
+        answer.blocking_recv().map_err(|_| AddError::Stopped)??;
         Ok(id)
     }
 
     /// How a transfer is doing; `None` if there is no such transfer.
     pub fn status(&self, id: TorrentId) -> Option<Status> {
-        let (sender, answer) = mpsc::channel();
-        self.commands.send(Command::Status(id, sender)).ok()?;
-        answer.recv().ok()?
+        let answer = self.call(move |driver| driver.status(id));
+        answer.blocking_recv().ok()?
+    }
+
+    /// Does something on the node's thread. The answer never comes if the node has stopped.
+    pub(crate) fn call<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Rc<Driver>) -> R + Send + 'static,
+    ) -> oneshot::Receiver<R> {
+        let (sender, answer) = oneshot::channel();
+        let work: Work = Box::new(move |driver| drop(sender.send(work(driver))));
+        // The receiver sees that the sender is gone.
+        let _ = self.commands.send(Command::Call(work));
+        answer
+    }
+
+    /// As [`call`](Self::call), for what takes a while.
+    pub(crate) fn run<R: Send + 'static, F: Future<Output = R> + 'static>(
+        &self,
+        work: impl FnOnce(Rc<Driver>) -> F + Send + 'static,
+    ) -> oneshot::Receiver<R> {
+        let (sender, answer) = oneshot::channel();
+        let work: Work = Box::new(move |driver| {
+            let work = work(driver.clone());
+            tokio::task::spawn_local(async move { drop(sender.send(work.await)) });
+        });
+        // The receiver sees that the sender is gone.
+        let _ = self.commands.send(Command::Call(work));
+        answer
     }
 
     /// Stops cleanly, within two seconds: what is verified is synced and recorded, trackers are
@@ -153,11 +190,7 @@ impl Drop for Node {
     }
 }
 
-async fn begin(
-    config: Config,
-    keep: Keep,
-    events: mpsc::Sender<Event>,
-) -> Result<Rc<Driver>, StartError> {
+async fn begin(config: Config, keep: Keep, events: EventSink) -> Result<Rc<Driver>, StartError> {
     let listeners = listen(config.bind, config.port)?;
     let listening = listeners[0].local_addr()?;
 
@@ -206,6 +239,7 @@ async fn begin(
         peer_id,
         bind: config.bind,
         listening,
+        may_sleep: config.dormancy.is_some(),
         events,
         slot_freed,
     }));
@@ -216,6 +250,12 @@ async fn begin(
     tokio::task::spawn_local(drivers::hear_disk(driver.clone(), done));
     tokio::task::spawn_local(drivers::dht::run(driver.clone()));
     tokio::task::spawn_local(drivers::local::run(driver.clone()));
+    if let Some(quiet) = config.dormancy {
+        tokio::task::spawn_local(drivers::dormant::run(driver.clone(), quiet));
+    }
+    if let Some(every) = config.report {
+        tokio::task::spawn_local(drivers::report::run(driver.clone(), every));
+    }
     Ok(driver)
 }
 
@@ -260,13 +300,7 @@ fn listen(bind: Option<IpAddr>, port: Option<u16>) -> Result<Vec<TcpListener>, S
 async fn serve(driver: Rc<Driver>, mut inbox: tokio_mpsc::UnboundedReceiver<Command>) {
     while let Some(command) = inbox.recv().await {
         match command {
-            Command::Add(id, what, answer) => {
-                let (source, options) = *what;
-                let _ = answer.send(driver.add(id, source, options));
-            }
-            Command::Status(id, answer) => {
-                let _ = answer.send(driver.status(id));
-            }
+            Command::Call(work) => work(&driver),
             Command::Stop(answer) => {
                 let _ = tokio::time::timeout(STOP, drivers::stop(&driver)).await;
                 let _ = answer.send(());

@@ -42,15 +42,12 @@ impl Peer {
     fn with(change: impl FnOnce(&mut Config)) -> Peer {
         let state = tempfile::tempdir().unwrap();
         let mut config = Config {
-            state_dir: state.path().to_owned(),
             bind: Some(LOOPBACK),
             port: Some(0),
             dht: false,
-            dht_bootstrap: Vec::new(),
             local_discovery: false,
             trackers: false,
-            limit_down: 0,
-            limit_up: 0,
+            ..Config::new(state.path().to_owned())
         };
         change(&mut config);
         let mut node = Node::start(config).unwrap();
@@ -97,13 +94,8 @@ impl Peer {
 
 fn options(peers: Vec<SocketAddr>) -> Options {
     Options {
-        place: Place::Into(PathBuf::new()),
-        assume_complete: false,
-        known: Vec::new(),
-        read_only: false,
-        select: Vec::new(),
-        preallocate: false,
         peers,
+        ..Options::new(Place::Into(PathBuf::new()))
     }
 }
 

@@ -16,7 +16,7 @@ use torrent::{layout::Layout, metainfo::Info};
 use crate::{bits::Bits, disk::Fingerprint, names::Naming};
 
 /// The ending of a file that is not whole yet.
-const PART: &str = ".part";
+pub(crate) const PART: &str = ".part";
 
 /// Bytes in a file name on every common file system.
 const NAME_MAX: usize = 255;

@@ -86,13 +86,10 @@ impl Get {
         let mut refused = None;
         for source in sources {
             let options = Options {
-                place: Place::Into(self.dir.clone()),
-                assume_complete: false,
-                known: Vec::new(),
-                read_only: false,
                 select: select.clone(),
                 preallocate: self.preallocate,
                 peers: peers.clone(),
+                ..Options::new(Place::Into(self.dir.clone()))
             };
             if let Err(failure) = watch.add(source, options, None) {
                 refused.get_or_insert(context.console.failure(failure));

@@ -95,13 +95,11 @@ impl Seed {
             .note("serving until Ctrl-C; to fetch it elsewhere: starling get LINK");
         for (metainfo, torrent, root, assume_complete, known) in ready {
             let options = Options {
-                place: Place::At(root),
                 assume_complete,
                 known,
                 read_only: true,
-                select: Vec::new(),
-                preallocate: false,
                 peers: peers.clone(),
+                ..Options::new(Place::At(root))
             };
             watch.add(Source::Metainfo(metainfo), options, Some(torrent))?;
         }

@@ -167,7 +167,7 @@ impl DhtDriver {
                 entry.found += peers.len();
                 let torrent = entry.torrent;
                 drop(searches);
-                driver.tell(swarm::Input::Peers(torrent, Source::Dht, peers));
+                driver.peers_found(torrent, Source::Dht, peers);
             }
             Output::SearchDone {
                 search, answered, ..

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use discovery::lsd::{Config, Input, Local, Output};
 use socket2::{Domain, Protocol, Socket, Type};
-use swarm::{Source, TorrentId};
+use swarm::Source;
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 use torrent::lsd::Group;
@@ -149,15 +149,9 @@ impl LocalDriver {
         }
         drop(engine);
         for (info_hash, peer) in found {
-            let torrent = {
-                let transfers = driver.transfers.borrow();
-                let of = |(&id, t): (&TorrentId, &super::Transfer)| {
-                    t.hashes.wire().any(|h| h == info_hash).then_some(id)
-                };
-                transfers.iter().find_map(of)
-            };
+            let torrent = driver.names.borrow().get(&info_hash).copied();
             if let Some(id) = torrent {
-                driver.tell(swarm::Input::Peers(id, Source::Local, vec![peer]));
+                driver.peers_found(id, Source::Local, vec![peer]);
             }
         }
         self.wake.notify_one();

@@ -228,6 +228,7 @@ impl Traffic {
                 .expect("take gives as many bytes as asked for");
             let theirs = Handshake::decode(bytes).map_err(invalid)?;
             self.greeted = true;
+            self.driver.rouse_by(&theirs.info_hash);
             self.driver.tell(Input::Handshake(self.road.conn, theirs));
         }
         let driver = self.driver.clone();

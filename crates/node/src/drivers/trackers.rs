@@ -13,6 +13,7 @@ use discovery::tracker::{AnnounceId, Announcer, Config, Failure, Input, Output, 
 use swarm::{Source, TorrentId};
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
+use torrent::ids::InfoHashes;
 use torrent::tracker::{Announce, Announced, http};
 
 use super::Driver;
@@ -44,7 +45,13 @@ impl Following {
     fn tell(&self, driver: &Driver, input: Input) {
         let now = Instant::now();
         let mut engine = self.engine.borrow_mut();
-        if let Some(status) = driver.session.borrow_mut().status(now, self.torrent) {
+        if driver.dormant.borrow().has(self.torrent) {
+            let complete = Stats {
+                left: Some(0),
+                ..Stats::default()
+            };
+            engine.handle(now, Input::Stats(complete));
+        } else if let Some(status) = driver.session.borrow_mut().status(now, self.torrent) {
             engine.handle(
                 now,
                 Input::Stats(Stats {
@@ -80,17 +87,21 @@ impl Following {
 
 impl Driver {
     /// Begins to announce a transfer, once.
-    pub fn follow_trackers(self: &Rc<Self>, id: TorrentId) {
-        let mut transfers = self.transfers.borrow_mut();
-        let Some(t) = transfers.get_mut(&id) else {
-            return;
-        };
-        if !self.use_trackers || t.following.is_some() || t.trackers.iter().all(Vec::is_empty) {
+    pub fn follow_trackers(
+        self: &Rc<Self>,
+        id: TorrentId,
+        hashes: InfoHashes,
+        tiers: Vec<Vec<String>>,
+    ) {
+        if !self.use_trackers
+            || self.followings.borrow().contains_key(&id)
+            || tiers.iter().all(Vec::is_empty)
+        {
             return;
         }
         let config = Config {
-            tiers: t.trackers.clone(),
-            info_hashes: t.hashes.wire().collect(),
+            tiers,
+            info_hashes: hashes.wire().collect(),
             peer_id: self.peer_id,
             port: self.listening.port(),
         };
@@ -105,8 +116,7 @@ impl Driver {
             heard: RefCell::default(),
             stopped: Notify::new(),
         });
-        t.following = Some(following.clone());
-        drop(transfers);
+        self.followings.borrow_mut().insert(id, following.clone());
         tokio::task::spawn_local(run(self.clone(), following));
     }
 }
@@ -128,11 +138,7 @@ async fn run(driver: Rc<Driver>, following: Rc<Following>) {
                     ));
                 }
                 Output::Peers(peers) => {
-                    driver.tell(swarm::Input::Peers(
-                        following.torrent,
-                        Source::Tracker,
-                        peers,
-                    ));
+                    driver.peers_found(following.torrent, Source::Tracker, peers);
                 }
                 Output::ExternalIp(ip) => tracing::debug!(%ip, "a tracker sees us here"),
                 Output::Notice { tracker, message } => {

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use store::{Allocate, Bits, Placement, StoreError, resume};
 use swarm::{Add, Bitfield, Input, TorrentId};
@@ -11,7 +12,6 @@ use torrent::ids::InfoHashes;
 use torrent::magnet::Magnet;
 use torrent::metainfo::{Info, Metainfo, PieceLayers};
 
-use super::trackers::Following;
 use super::{Driver, store_id};
 use crate::{AddError, Event, Options, Place, Problem, ProblemKind, Source, Status};
 
@@ -25,11 +25,10 @@ pub(crate) struct Transfer {
     pub info: Option<Arc<Info>>,
     pub metainfo: Option<Metainfo>,
     pub trackers: Vec<Vec<String>>,
-    pub following: Option<Rc<Following>>,
     /// The link it came from: it may select files (BEP 53).
     link: Option<Box<Magnet>>,
-    options: Options,
-    root: PathBuf,
+    pub options: Options,
+    pub root: PathBuf,
     /// Pieces a check has looked at, of how many.
     pub checking: Option<(u32, u32)>,
     /// Why it stands still.
@@ -37,9 +36,13 @@ pub(crate) struct Transfer {
     /// There was something to fetch when it began.
     began_incomplete: bool,
     /// It may never go on by itself.
-    fatal: bool,
+    pub fatal: bool,
+    /// No peer has been there since.
+    pub quiet_since: Option<Instant>,
     /// Everything wanted is verified; waiting for the disk to say so.
-    finishing: bool,
+    pub finishing: bool,
+    /// Programs that read its files at the moment.
+    pub readers: usize,
     pub finished: bool,
     /// The program waits for this transfer's last flush.
     pub flushed: bool,
@@ -65,8 +68,13 @@ impl Transfer {
 
     fn priorities(&self, info: &Info) -> Vec<u8> {
         let link = self.link.as_ref().filter(|l| l.select.is_some());
-        if self.options.select.is_empty() && link.is_none() {
+        if self.options.select.is_empty() && self.options.priorities.is_empty() && link.is_none() {
             return Vec::new();
+        }
+        if !self.options.priorities.is_empty() {
+            let mut priorities = self.options.priorities.clone();
+            priorities.resize(info.files().len(), 0);
+            return priorities;
         }
         let globs = &self.options.select;
         let wanted = |(index, path): (usize, &str)| {
@@ -80,6 +88,16 @@ impl Transfer {
             .enumerate()
             .map(|(i, f)| if wanted((i, f.path())) { 4 } else { 0 })
             .collect()
+    }
+}
+
+/// Where the content lies: the file itself, or the folder of a torrent with several.
+pub(crate) fn root_of(options: &Options, info: &Info) -> PathBuf {
+    match &options.place {
+        Place::Into(dir) => dir.join(info.name()),
+        // A v2 torrent of a folder with one file is a torrent of that file.
+        Place::At(root) if info.is_single_file() && root.is_dir() => root.join(info.name()),
+        Place::At(root) => root.clone(),
     }
 }
 
@@ -136,10 +154,7 @@ impl Driver {
         if hashes.is_empty() {
             return Err(AddError::Nameless);
         }
-        let twice = self.transfers.borrow().values().any(|t| {
-            t.hashes.v1.is_some() && t.hashes.v1 == hashes.v1
-                || t.hashes.v2.is_some() && t.hashes.v2 == hashes.v2
-        });
+        let twice = self.find(&hashes).is_some();
         if twice {
             return Err(AddError::Twice(name));
         }
@@ -150,7 +165,6 @@ impl Driver {
             info: None,
             metainfo: None,
             trackers,
-            following: None,
             link,
             options,
             root: PathBuf::new(),
@@ -158,7 +172,9 @@ impl Driver {
             problem: None,
             began_incomplete: true,
             fatal: false,
+            quiet_since: None,
             finishing: false,
+            readers: 0,
             finished: false,
             flushed: false,
         };
@@ -172,18 +188,28 @@ impl Driver {
             file_priorities: Vec::new(),
             peers,
         };
+        self.name(id, &hashes);
+        self.roused.notify_one();
+        self.news.about(id);
+        let halted = transfer.options.halted.clone();
         let Some(metainfo) = metainfo else {
             let named = transfer.named_peers();
             self.transfers.borrow_mut().insert(id, transfer);
             self.tell(Input::Add(Box::new(add)));
-            self.find_peers(id);
-            self.resolve_peers(id, named);
+            self.begin(id, halted, named);
             return Ok(());
         };
         let info = Arc::new(metainfo.info.clone());
-        let prepared = self
-            .prepare(id, &mut transfer, &info)
-            .map_err(AddError::Place)?;
+        let prepared = self.prepare(id, &mut transfer, &info).map_err(|problem| {
+            self.unname(id);
+            AddError::Place(problem)
+        })?;
+        self.name(id, &info.hashes());
+        if transfer.options.remember
+            && let Err(error) = self.keep.save_torrent(&metainfo)
+        {
+            tracing::warn!(%error, "the torrent file could not be kept");
+        }
         add.info = Some(info.clone());
         add.layers = metainfo.piece_layers.clone();
         add.file_priorities = transfer.priorities(&info);
@@ -202,9 +228,17 @@ impl Driver {
         }
         self.tell(Input::Add(Box::new(add)));
         self.check(id, prepared.recheck);
-        self.find_peers(id);
-        self.resolve_peers(id, named);
+        self.begin(id, halted, named);
         Ok(())
+    }
+
+    /// The engine has the torrent: it runs, or stands still as it should.
+    fn begin(self: &Rc<Self>, id: TorrentId, halted: Option<String>, named: Vec<(String, u16)>) {
+        match halted {
+            Some(why) => self.tell(Input::Pause(id, Some(why))),
+            None => self.find_peers(id),
+        }
+        self.resolve_peers(id, named);
     }
 
     /// Finds the addresses of peers that a link names by host.
@@ -236,14 +270,10 @@ impl Driver {
         let pieces = info.layout().pieces();
         let options = &transfer.options;
         // A v2 torrent of a folder with one file is a torrent of that file.
-        let content = |root: &Path| match info.is_single_file() && root.is_dir() {
-            true => root.join(info.name()),
-            false => root.to_owned(),
-        };
-        let mut placement = match &options.place {
-            Place::Into(dir) => Placement::under(dir, info),
-            Place::At(root) if options.read_only => Placement::existing(content(root)),
-            Place::At(root) => Placement::at(content(root)),
+        let root = root_of(options, info);
+        let mut placement = match options.read_only {
+            true => Placement::existing(root),
+            false => Placement::at(root),
         };
         transfer.root = placement.root.clone();
         transfer.hashes = info.hashes();
@@ -279,7 +309,7 @@ impl Driver {
             prepared.have = Bitfield::full(pieces);
             placement.have = Some(Bits::full(pieces as usize));
             placement.known = transfer.options.known.clone();
-        } else if transfer.options.read_only {
+        } else if transfer.options.read_only && !transfer.options.remember {
             prepared.recheck = Bits::full(pieces as usize);
         } else {
             let record = self.keep.record(&info.hashes(), &placement.root);
@@ -432,11 +462,13 @@ impl Driver {
         t.flushed = true;
         let news = ok && t.finishing && !t.finished;
         t.finished |= news;
-        let following = (t.following.clone(), t.began_incomplete);
+        let fetched = t.began_incomplete;
         drop(transfers);
+        self.news.about(id);
         if news {
             self.save_torrent(id);
-            if let (Some(following), true) = following {
+            let following = self.followings.borrow().get(&id).cloned();
+            if let Some(following) = following.filter(|_| fetched) {
                 following.completed(self);
             }
             self.event(Event::Finished(id));
@@ -446,7 +478,7 @@ impl Driver {
     /// Lets a transfer that waits for the disk go on if it can; true when there is nothing left
     /// to wait for.
     pub fn try_disk_again(self: &Rc<Self>, id: TorrentId) -> bool {
-        let finishing = {
+        let (finishing, halted) = {
             let mut transfers = self.transfers.borrow_mut();
             let Some(t) = transfers.get_mut(&id) else {
                 return true;
@@ -469,9 +501,11 @@ impl Driver {
                 return false;
             }
             t.problem = None;
-            t.finishing
+            (t.finishing, t.options.halted.is_some())
         };
-        self.tell(Input::Pause(id, None));
+        if !halted {
+            self.tell(Input::Pause(id, None));
+        }
         if finishing {
             self.store.flush(store_id(id));
         }
@@ -480,7 +514,7 @@ impl Driver {
     }
 
     pub fn status(&self, id: TorrentId) -> Option<Status> {
-        let now = std::time::Instant::now();
+        let now = Instant::now();
         let swarm = self.session.borrow_mut().status(now, id)?;
         let transfers = self.transfers.borrow();
         let t = transfers.get(&id)?;

@@ -1,0 +1,312 @@
+//! What a daemon keeps in SQLite: transfers, labels, settings, totals. Which pieces are there is not here but in
+//! the resume records.
+//!
+//! The database lives on a thread of its own; [`State::commit`] answers when the change is durable. The columns
+//! are in [`schema`], rows in [`rows`].
+
+mod rows;
+mod schema;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+use torrent::ids::InfoHashes;
+
+/// A transfer as it is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Its number, never given twice in one home.
+    pub id: u32,
+    /// What it is called.
+    pub name: String,
+    /// What it is known by.
+    pub hashes: InfoHashes,
+    /// The link it came from, until its metadata is in `torrents/`.
+    pub link: Option<String>,
+    /// The folder it lies in or goes to; with `exact`, the content itself.
+    pub folder: PathBuf,
+    /// `folder` is the content, not the folder around it.
+    pub exact: bool,
+    /// Existing data that is never written to.
+    pub read_only: bool,
+    /// Its label.
+    pub label: Option<String>,
+    /// A person has paused it.
+    pub paused: bool,
+    /// Pieces in order.
+    pub sequential: bool,
+    /// Room reserved before writing.
+    pub preallocate: bool,
+    /// Priority of each file, 0 to 7; empty: all alike.
+    pub priorities: Vec<u8>,
+    /// Globs of the files that were asked for, used once, when the metadata is here.
+    pub select: Vec<String>,
+    /// Bytes a second; 0: none.
+    pub limit_down: u64,
+    /// Bytes a second; 0: none.
+    pub limit_up: u64,
+    /// Its own goals; `None`: those of its label or the daemon.
+    pub goal_ratio: Option<f64>,
+    /// As above, in seconds of seeding.
+    pub goal_seconds: Option<u64>,
+    /// Its place in the queue, smallest first.
+    pub position: i64,
+    /// Unix seconds.
+    pub added: i64,
+    /// Unix seconds at which everything wanted was there.
+    pub finished: Option<i64>,
+    /// What its torrent says, shown while it is dormant.
+    pub facts: Facts,
+    /// What it has done so far.
+    pub totals: Totals,
+}
+
+/// What a transfer's torrent says of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Payload bytes of all files; 0 until the metadata is here.
+    pub size: u64,
+    /// Payload bytes of wanted files.
+    pub wanted: u64,
+    /// Files, pads not counted.
+    pub files: u32,
+    /// Pieces.
+    pub pieces: u32,
+    /// Peers come from its trackers only (BEP 27).
+    pub private: bool,
+}
+
+/// What a transfer has done in all its runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Payload bytes of wanted files that were verified.
+    pub done: u64,
+    /// Payload bytes received.
+    pub received: u64,
+    /// Payload bytes sent.
+    pub sent: u64,
+    /// Of those received: what was of no use.
+    pub wasted: u64,
+    /// Seconds it was complete and served.
+    pub seeded_seconds: u64,
+}
+
+/// A label: a name for transfers of one sort, and what goes for them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Label {
+    /// Its name.
+    pub name: String,
+    /// Where its transfers go; `None`: the usual folder.
+    pub folder: Option<PathBuf>,
+    /// Bytes a second for all of them together; 0: none.
+    pub limit_down: u64,
+    /// Bytes a second for all of them together; 0: none.
+    pub limit_up: u64,
+    /// Goals of its transfers.
+    pub goal_ratio: Option<f64>,
+    /// Goals of its transfers, in seconds.
+    pub goal_seconds: Option<u64>,
+}
+
+/// What is to be kept.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// A transfer, new or changed.
+    Transfer(Box<Record>),
+    /// A transfer that is forgotten.
+    Forgotten(u32),
+    /// A label, new or changed.
+    Label(Label),
+    /// A label that is no more; its transfers have none then.
+    LabelGone(String),
+    /// A setting, by its key; `None` goes back to what the configuration says.
+    Setting(String, Option<String>),
+    /// Only what a transfer has done.
+    Totals(u32, Totals),
+}
+
+/// Everything that was kept.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// In the order of their numbers.
+    pub transfers: Vec<Record>,
+    /// In the order of their names.
+    pub labels: Vec<Label>,
+    /// Key and value.
+    pub settings: Vec<(String, String)>,
+    /// The next transfer's number.
+    pub next_id: u32,
+    /// The database was damaged and is kept aside here; what is above is empty.
+    pub damaged: Option<PathBuf>,
+}
+
+/// Why the state is not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// What SQLite says.
+    #[error("the state database {path}: {source}")]
+    Database {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// The file was written by a later version.
+    #[error(
+        "the state database {path} is of a later version ({found}, this program knows {known}). Use the newer starling"
+    )]
+    Newer {
+        /// Where.
+        path: PathBuf,
+        /// Its schema version.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+    /// No thread, or no rename.
+    #[error("the state database {path}: {source}")]
+    System {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+enum Job {
+    /// Durable before the answer.
+    Commit(Vec<Change>, oneshot::Sender<Result<(), String>>),
+    /// Durable soon.
+    Note(Vec<Change>),
+}
+
+/// The database, and its thread. Dropping it writes what was said before.
+pub struct State {
+    jobs: Option<mpsc::Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl State {
+    /// Opens or makes the database, and reads all of it. One that is damaged is kept aside.
+    ///
+    /// # Errors
+    /// It cannot be read or made at all, or a later version wrote it.
+    pub fn open(path: &Path) -> Result<(State, Kept), StateError> {
+        let failed = |source| StateError::Database {
+            path: path.to_owned(),
+            source,
+        };
+        let (mut connection, mut kept) = match schema::open(path).and_then(|c| {
+            let kept = rows::load(&c)?;
+            Ok((c, kept))
+        }) {
+            Ok(opened) => opened,
+            Err(schema::OpenError::Newer { found, known }) => {
+                return Err(StateError::Newer {
+                    path: path.to_owned(),
+                    found,
+                    known,
+                });
+            }
+            Err(schema::OpenError::Sqlite(error)) if !schema::is_damage(&error) => {
+                return Err(failed(error));
+            }
+            Err(schema::OpenError::Sqlite(error)) => {
+                tracing::error!(%error, "the state database is damaged");
+                let aside = schema::set_aside(path).map_err(|source| StateError::System {
+                    path: path.to_owned(),
+                    source,
+                })?;
+                let connection = schema::open(path).map_err(|error| match error {
+                    schema::OpenError::Sqlite(source) => failed(source),
+                    schema::OpenError::Newer { found, known } => StateError::Newer {
+                        path: path.to_owned(),
+                        found,
+                        known,
+                    },
+                })?;
+                let kept = Kept {
+                    damaged: Some(aside),
+                    next_id: 1,
+                    ..Kept::default()
+                };
+                (connection, kept)
+            }
+        };
+        kept.next_id = kept.next_id.max(1);
+        let (jobs, inbox) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("state".into())
+            .spawn(move || work(&mut connection, &inbox))
+            .map_err(|source| StateError::System {
+                path: path.to_owned(),
+                source,
+            })?;
+        let state = State {
+            jobs: Some(jobs),
+            thread: Some(thread),
+        };
+        Ok((state, kept))
+    }
+
+    /// Keeps changes, all or none of them.
+    ///
+    /// # Errors
+    /// What SQLite says, as a sentence; nothing was changed then.
+    pub async fn commit(&self, changes: Vec<Change>) -> Result<(), String> {
+        let (sender, done) = oneshot::channel();
+        let told = self
+            .jobs
+            .as_ref()
+            .is_some_and(|jobs| jobs.send(Job::Commit(changes, sender)).is_ok());
+        match told {
+            true => done.await.unwrap_or_else(|_| Err(ENDED.to_owned())),
+            false => Err(ENDED.to_owned()),
+        }
+    }
+
+    /// Keeps changes that may be lost if the computer fails within seconds.
+    pub fn note(&self, changes: Vec<Change>) {
+        if let Some(jobs) = self.jobs.as_ref().filter(|_| !changes.is_empty()) {
+            // The thread ends with the process only.
+            let _ = jobs.send(Job::Note(changes));
+        }
+    }
+}
+
+const ENDED: &str = "the state database is closed";
+
+impl Drop for State {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been reported by its own thread.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn work(connection: &mut Connection, inbox: &mpsc::Receiver<Job>) {
+    while let Ok(job) = inbox.recv() {
+        match job {
+            Job::Commit(changes, sender) => {
+                let result = rows::keep(connection, &changes, true);
+                // Whoever asked has gone; the change is kept all the same.
+                let _ = sender.send(result.map_err(|error| error.to_string()));
+            }
+            Job::Note(changes) => {
+                if let Err(error) = rows::keep(connection, &changes, false) {
+                    tracing::warn!(%error, "statistics could not be kept");
+                }
+            }
+        }
+    }
+    // A database at rest is one file.
+    let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+}

@@ -1,0 +1,225 @@
+//! Records to rows and back.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, Row, named_params};
+use torrent::ids::InfoHashes;
+
+use super::schema::OpenError;
+use super::{Change, Facts, Kept, Label, Record, Totals};
+
+/// Globs are kept one a line.
+const BETWEEN: &str = "\n";
+
+/// Reads everything.
+pub(super) fn load(connection: &Connection) -> Result<Kept, OpenError> {
+    let mut kept = Kept::default();
+    let mut query = connection.prepare("SELECT * FROM transfer ORDER BY id")?;
+    for record in query.query_map([], record)? {
+        kept.transfers.push(record?);
+    }
+    let mut query = connection.prepare("SELECT * FROM label ORDER BY name")?;
+    for label in query.query_map([], label)? {
+        kept.labels.push(label?);
+    }
+    let mut query = connection.prepare("SELECT key, value FROM setting ORDER BY key")?;
+    for setting in query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))? {
+        kept.settings.push(setting?);
+    }
+    let last: u32 = connection.query_row(
+        "SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = 'transfer'",
+        [],
+        |row| row.get(0),
+    )?;
+    kept.next_id = last.saturating_add(1);
+    Ok(kept)
+}
+
+/// Writes changes in one transaction; `durable`: it is on the disk when this returns.
+pub(super) fn keep(
+    connection: &mut Connection,
+    changes: &[Change],
+    durable: bool,
+) -> rusqlite::Result<()> {
+    let synchronous = if durable { "FULL" } else { "NORMAL" };
+    connection.pragma_update(None, "synchronous", synchronous)?;
+    let transaction = connection.transaction()?;
+    for change in changes {
+        put(&transaction, change)?;
+    }
+    transaction.commit()
+}
+
+fn put(connection: &Connection, change: &Change) -> rusqlite::Result<()> {
+    match change {
+        Change::Transfer(record) => put_transfer(connection, record),
+        Change::Forgotten(id) => connection
+            .prepare_cached("DELETE FROM transfer WHERE id = ?1")?
+            .execute([id])
+            .map(drop),
+        Change::Label(label) => connection
+            .prepare_cached(
+                "INSERT INTO label VALUES (:name, :folder, :down, :up, :ratio, :seconds)
+                 ON CONFLICT (name) DO UPDATE SET folder = :folder, limit_down = :down,
+                 limit_up = :up, goal_ratio = :ratio, goal_seconds = :seconds",
+            )?
+            .execute(named_params! {
+                ":name": label.name,
+                ":folder": label.folder.as_deref().map(bytes),
+                ":down": signed(label.limit_down),
+                ":up": signed(label.limit_up),
+                ":ratio": label.goal_ratio,
+                ":seconds": label.goal_seconds.map(signed),
+            })
+            .map(drop),
+        Change::LabelGone(name) => connection
+            .prepare_cached("DELETE FROM label WHERE name = ?1")?
+            .execute([name])
+            .map(drop),
+        Change::Setting(key, Some(value)) => connection
+            .prepare_cached("INSERT OR REPLACE INTO setting VALUES (?1, ?2)")?
+            .execute([key, value])
+            .map(drop),
+        Change::Setting(key, None) => connection
+            .prepare_cached("DELETE FROM setting WHERE key = ?1")?
+            .execute([key])
+            .map(drop),
+        Change::Totals(id, totals) => connection
+            .prepare_cached(
+                "UPDATE transfer SET done = :done, received = :received, sent = :sent,
+                 wasted = :wasted, seeded_seconds = :seeded WHERE id = :id",
+            )?
+            .execute(named_params! {
+                ":id": id,
+                ":done": signed(totals.done),
+                ":received": signed(totals.received),
+                ":sent": signed(totals.sent),
+                ":wasted": signed(totals.wasted),
+                ":seeded": signed(totals.seeded_seconds),
+            })
+            .map(drop),
+    }
+}
+
+fn put_transfer(connection: &Connection, r: &Record) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO transfer VALUES (:id, :name, :v1, :v2, :link, :folder, :exact,
+             :read_only, :label, :paused, :sequential, :preallocate, :priorities, :chosen,
+             :limit_down, :limit_up, :goal_ratio, :goal_seconds, :position, :added, :finished,
+             :size, :wanted, :files, :pieces, :private, :done, :received, :sent, :wasted,
+             :seeded_seconds)",
+        )?
+        .execute(named_params! {
+            ":id": r.id,
+            ":name": r.name,
+            ":v1": r.hashes.v1,
+            ":v2": r.hashes.v2,
+            ":link": r.link,
+            ":folder": bytes(&r.folder),
+            ":exact": r.exact,
+            ":read_only": r.read_only,
+            ":label": r.label,
+            ":paused": r.paused,
+            ":sequential": r.sequential,
+            ":preallocate": r.preallocate,
+            ":priorities": r.priorities,
+            ":chosen": r.select.join(BETWEEN),
+            ":limit_down": signed(r.limit_down),
+            ":limit_up": signed(r.limit_up),
+            ":goal_ratio": r.goal_ratio,
+            ":goal_seconds": r.goal_seconds.map(signed),
+            ":position": r.position,
+            ":added": r.added,
+            ":finished": r.finished,
+            ":size": signed(r.facts.size),
+            ":wanted": signed(r.facts.wanted),
+            ":files": r.facts.files,
+            ":pieces": r.facts.pieces,
+            ":private": r.facts.private,
+            ":done": signed(r.totals.done),
+            ":received": signed(r.totals.received),
+            ":sent": signed(r.totals.sent),
+            ":wasted": signed(r.totals.wasted),
+            ":seeded_seconds": signed(r.totals.seeded_seconds),
+        })
+        .map(drop)
+}
+
+fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
+    let chosen: String = row.get("chosen")?;
+    let number = |column: &str| row.get::<_, i64>(column).map(unsigned);
+    Ok(Record {
+        id: row.get("id")?,
+        name: row.get("name")?,
+        hashes: InfoHashes {
+            v1: row.get("v1")?,
+            v2: row.get("v2")?,
+        },
+        link: row.get("link")?,
+        folder: path(row.get("folder")?),
+        exact: row.get("exact")?,
+        read_only: row.get("read_only")?,
+        label: row.get("label")?,
+        paused: row.get("paused")?,
+        sequential: row.get("sequential")?,
+        preallocate: row.get("preallocate")?,
+        priorities: row.get("priorities")?,
+        select: chosen
+            .split(BETWEEN)
+            .filter(|glob| !glob.is_empty())
+            .map(str::to_owned)
+            .collect(),
+        limit_down: number("limit_down")?,
+        limit_up: number("limit_up")?,
+        goal_ratio: row.get("goal_ratio")?,
+        goal_seconds: row.get::<_, Option<i64>>("goal_seconds")?.map(unsigned),
+        position: row.get("position")?,
+        added: row.get("added")?,
+        finished: row.get("finished")?,
+        facts: Facts {
+            size: number("size")?,
+            wanted: number("wanted")?,
+            files: row.get("files")?,
+            pieces: row.get("pieces")?,
+            private: row.get("private")?,
+        },
+        totals: Totals {
+            done: number("done")?,
+            received: number("received")?,
+            sent: number("sent")?,
+            wasted: number("wasted")?,
+            seeded_seconds: number("seeded_seconds")?,
+        },
+    })
+}
+
+fn label(row: &Row<'_>) -> rusqlite::Result<Label> {
+    Ok(Label {
+        name: row.get("name")?,
+        folder: row.get::<_, Option<Vec<u8>>>("folder")?.map(path),
+        limit_down: unsigned(row.get("limit_down")?),
+        limit_up: unsigned(row.get("limit_up")?),
+        goal_ratio: row.get("goal_ratio")?,
+        goal_seconds: row.get::<_, Option<i64>>("goal_seconds")?.map(unsigned),
+    })
+}
+
+/// SQLite counts in i64.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+fn bytes(path: &Path) -> &[u8] {
+    path.as_os_str().as_bytes()
+}
+
+fn path(bytes: Vec<u8>) -> PathBuf {
+    PathBuf::from(OsString::from_vec(bytes))
+}

@@ -1,0 +1,194 @@
+//! The state survives what a disk and a crash do to it.
+
+use std::fs;
+
+use super::*;
+
+fn record(id: u32) -> Record {
+    Record {
+        id,
+        name: format!("album {id}"),
+        hashes: InfoHashes {
+            v1: Some([id as u8; 20]),
+            v2: id.is_multiple_of(2).then_some([id as u8; 32]),
+        },
+        link: (id == 1).then(|| "magnet:?xt=urn:btih:…".to_owned()),
+        folder: PathBuf::from(format!("/data/{id}")),
+        exact: id.is_multiple_of(2),
+        read_only: false,
+        label: None,
+        paused: id == 3,
+        sequential: true,
+        preallocate: false,
+        priorities: vec![0, 4, 7],
+        select: vec!["*.flac".to_owned(), "disc 2/**".to_owned()],
+        limit_down: 1 << 20,
+        limit_up: u64::MAX,
+        goal_ratio: Some(1.5),
+        goal_seconds: None,
+        position: -4,
+        added: 1_700_000_000,
+        finished: Some(1_700_000_100),
+        facts: Facts {
+            size: 1 << 40,
+            wanted: 1 << 39,
+            files: 3,
+            pieces: 1000,
+            private: true,
+        },
+        totals: Totals {
+            done: 5,
+            received: 6,
+            sent: 7,
+            wasted: 8,
+            seeded_seconds: 9,
+        },
+    }
+}
+
+fn put(id: u32) -> Change {
+    Change::Transfer(Box::new(record(id)))
+}
+
+fn labelled(id: u32, label: &str) -> Change {
+    Change::Transfer(Box::new(Record {
+        label: Some(label.to_owned()),
+        ..record(id)
+    }))
+}
+
+fn music() -> Label {
+    Label {
+        name: "music".to_owned(),
+        folder: Some("/music".into()),
+        limit_up: 5,
+        goal_ratio: Some(2.0),
+        ..Label::default()
+    }
+}
+
+fn commit(state: &State, changes: Vec<Change>) -> Result<(), String> {
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
+        .block_on(state.commit(changes))
+}
+
+#[test]
+fn what_is_kept_comes_back_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.sqlite");
+    {
+        let (state, kept) = State::open(&path).unwrap();
+        assert!(kept.transfers.is_empty() && kept.next_id == 1);
+        let changes = vec![Change::Label(music()), put(1), labelled(2, "music")];
+        commit(&state, changes).unwrap();
+        let sent = Totals {
+            sent: 70,
+            ..record(1).totals
+        };
+        state.note(vec![
+            Change::Setting("queue.downloads".into(), Some("3".into())),
+            Change::Totals(1, sent),
+        ]);
+    }
+    let (_state, kept) = State::open(&path).unwrap();
+    let mut first = record(1);
+    first.totals.sent = 70;
+    // SQLite has no number above this.
+    first.limit_up = i64::MAX as u64;
+    assert_eq!(kept.transfers[0], first);
+    assert_eq!(kept.transfers[1].label.as_deref(), Some("music"));
+    assert_eq!(kept.labels, [music()]);
+    assert_eq!(
+        kept.settings,
+        [("queue.downloads".to_owned(), "3".to_owned())]
+    );
+    assert_eq!((kept.next_id, kept.damaged), (3, None));
+}
+
+#[test]
+fn a_number_is_never_given_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.sqlite");
+    {
+        let (state, _) = State::open(&path).unwrap();
+        commit(&state, vec![put(1), put(2)]).unwrap();
+        commit(&state, vec![Change::Forgotten(2)]).unwrap();
+    }
+    assert_eq!(State::open(&path).unwrap().1.next_id, 3);
+}
+
+#[test]
+fn changes_are_kept_all_or_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.sqlite");
+    let (state, _) = State::open(&path).unwrap();
+    assert!(commit(&state, vec![put(1), labelled(2, "no such label")]).is_err());
+    drop(state);
+    assert!(State::open(&path).unwrap().1.transfers.is_empty());
+}
+
+#[test]
+fn a_label_that_goes_leaves_its_transfers() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.sqlite");
+    let (state, _) = State::open(&path).unwrap();
+    commit(&state, vec![Change::Label(music()), labelled(1, "music")]).unwrap();
+    commit(&state, vec![Change::LabelGone("music".to_owned())]).unwrap();
+    drop(state);
+    let (_state, kept) = State::open(&path).unwrap();
+    assert_eq!(kept.transfers[0].label, None);
+}
+
+#[test]
+fn a_damaged_database_is_kept_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    for whole in [true, false] {
+        let path = dir.path().join(format!("{whole}.sqlite"));
+        {
+            let (state, _) = State::open(&path).unwrap();
+            commit(&state, (1..300).map(put).collect()).unwrap();
+        }
+        let mut bytes = fs::read(&path).unwrap();
+        let middle = bytes.len() / 2 / 4096 * 4096;
+        match whole {
+            true => bytes.fill(b'x'),
+            false => bytes[middle..middle + 4096].fill(0xaa),
+        }
+        fs::write(&path, bytes).unwrap();
+        let (state, kept) = State::open(&path).unwrap();
+        let aside = kept.damaged.expect("it is damaged");
+        assert!(aside.exists() && kept.transfers.is_empty());
+        commit(&state, vec![put(1)]).unwrap();
+    }
+}
+
+#[test]
+fn a_database_of_a_later_version_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.sqlite");
+    drop(State::open(&path).unwrap());
+    let connection = Connection::open(&path).unwrap();
+    connection.pragma_update(None, "user_version", 99).unwrap();
+    drop(connection);
+    assert!(matches!(
+        State::open(&path),
+        Err(StateError::Newer { found: 99, .. })
+    ));
+}
+
+#[test]
+fn a_migration_is_made_whole_or_not_at_all() {
+    let mut connection = Connection::open_in_memory().unwrap();
+    let first = "CREATE TABLE a (x); INSERT INTO a VALUES (1);";
+    schema::migrate(&mut connection, &[first]).unwrap();
+    let broken = "ALTER TABLE a ADD COLUMN y; INSERT INTO nowhere VALUES (1);";
+    assert!(schema::migrate(&mut connection, &[first, broken]).is_err());
+    let good = "ALTER TABLE a ADD COLUMN y DEFAULT 7;";
+    schema::migrate(&mut connection, &[first, good]).unwrap();
+    let y: i64 = connection
+        .query_row("SELECT y FROM a", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(y, 7);
+}

@@ -1,0 +1,258 @@
+//! What a person does with a transfer that is there: halt it, look at its data again, put it elsewhere, choose
+//! among its files, leave it.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use store::{Bits, StoreError};
+use swarm::{Input, TorrentId};
+use torrent::ids::InfoHashes;
+use torrent::metainfo::Metainfo;
+
+use super::{Driver, store_id};
+use crate::{AddError, Options, Place, Problem, Source};
+
+/// A flush may take so long before a transfer is left or restarted without it.
+const FLUSH: Duration = Duration::from_secs(30);
+/// How often a flush is looked at.
+const MOMENT: Duration = Duration::from_millis(5);
+
+impl Driver {
+    /// The transfer with one of these hashes.
+    pub fn find(&self, hashes: &InfoHashes) -> Option<TorrentId> {
+        let names = self.names.borrow();
+        hashes.wire().find_map(|hash| names.get(&hash).copied())
+    }
+
+    /// Remembers what a transfer is known by.
+    pub fn name(&self, id: TorrentId, hashes: &InfoHashes) {
+        let mut names = self.names.borrow_mut();
+        names.extend(hashes.wire().map(|hash| (hash, id)));
+    }
+
+    /// Forgets what a transfer is known by.
+    pub fn unname(&self, id: TorrentId) {
+        self.names.borrow_mut().retain(|_, named| *named != id);
+    }
+
+    /// Stops a transfer for a reason, or lets it go on.
+    pub fn halt(self: &Rc<Self>, id: TorrentId, why: Option<String>) {
+        if let Some(dormant) = self.dormant.borrow_mut().get_mut(id) {
+            dormant.options.halted = why.clone();
+        }
+        let waits = {
+            let mut transfers = self.transfers.borrow_mut();
+            transfers.get_mut(&id).map(|t| {
+                t.options.halted = why.clone();
+                t.problem.is_some()
+            })
+        };
+        match why {
+            Some(_) => self.lose_peers(id),
+            None => self.find_peers(id),
+        }
+        match (waits, why) {
+            (None, _) => {}
+            // It goes on when the problem is gone.
+            (Some(true), None) => {}
+            (Some(_), why) => {
+                let stops = why.is_some();
+                self.tell(Input::Pause(id, why));
+                if stops {
+                    self.store.flush(store_id(id));
+                }
+            }
+        }
+        self.news.about(id);
+    }
+
+    /// Priority of each file, 0 (not wanted) to 7; empty: all alike.
+    pub fn prioritize(self: &Rc<Self>, id: TorrentId, priorities: Vec<u8>) {
+        self.rouse(id);
+        let wanted = {
+            let mut transfers = self.transfers.borrow_mut();
+            let Some(t) = transfers.get_mut(&id) else {
+                return;
+            };
+            t.options.priorities.clone_from(&priorities);
+            t.finished = false;
+            t.finishing = false;
+            t.info.as_ref().map(|info| {
+                let mut wanted = Bits::new(info.files().len());
+                for file in 0..info.files().len() {
+                    if priorities.get(file).is_none_or(|&p| p > 0) {
+                        wanted.set(file);
+                    }
+                }
+                wanted
+            })
+        };
+        if let Some(wanted) = wanted {
+            self.store.select(store_id(id), &wanted);
+        }
+        self.tell(Input::Prioritize(id, priorities));
+        self.news.about(id);
+    }
+
+    /// Leaves a transfer; its files stay. With `forget`, its resume record and torrent file go.
+    pub async fn leave(self: Rc<Self>, id: TorrentId, forget: bool) {
+        let (hashes, root) = {
+            let (transfers, dormant) = (self.transfers.borrow(), self.dormant.borrow());
+            match (transfers.get(&id), dormant.get(id)) {
+                (Some(t), _) => (t.hashes, Some(t.root.clone())),
+                (None, Some(d)) => (d.hashes, None),
+                (None, None) => return,
+            }
+        };
+        self.lose_peers(id);
+        self.stop_one(id).await;
+        let dormant = self.dormant.borrow_mut().remove(id);
+        self.unname(id);
+        if forget {
+            let root = root.or_else(|| {
+                let metainfo = self.keep.load_torrent(&hashes)?;
+                let options = dormant?.options;
+                Some(super::transfer::root_of(&options, &metainfo.info))
+            });
+            self.keep.forget(&hashes, root.as_deref());
+        }
+        self.news.about(id);
+    }
+
+    /// Takes a transfer out of engine and store, everything synced and recorded.
+    async fn stop_one(self: &Rc<Self>, id: TorrentId) {
+        let known = {
+            let mut transfers = self.transfers.borrow_mut();
+            transfers.get_mut(&id).map(|t| {
+                t.flushed = t.info.is_none();
+                t.flushed
+            })
+        };
+        let Some(flushed) = known else { return };
+        self.tell(Input::Pause(id, Some("it is being stopped".to_owned())));
+        if !flushed {
+            self.store.flush(store_id(id));
+            let done = async {
+                while self.transfers.borrow().get(&id).is_some_and(|t| !t.flushed) {
+                    tokio::time::sleep(MOMENT).await;
+                }
+            };
+            if tokio::time::timeout(FLUSH, done).await.is_err() {
+                tracing::warn!(
+                    torrent = id.0,
+                    "the disk did not answer; stopped without it"
+                );
+            }
+        }
+        self.tell(Input::Remove(id));
+        self.store.remove(store_id(id));
+        self.transfers.borrow_mut().remove(&id);
+    }
+
+    /// Stops a transfer, does something with its data, and begins it again.
+    async fn around<R>(
+        self: &Rc<Self>,
+        id: TorrentId,
+        work: impl AsyncFnOnce(&Metainfo, &Path, &mut Options) -> R,
+    ) -> Result<R, Problem> {
+        self.rouse(id);
+        let taken = {
+            let transfers = self.transfers.borrow();
+            transfers.get(&id).map(|t| {
+                (
+                    t.hashes,
+                    t.metainfo.clone(),
+                    t.options.clone(),
+                    t.root.clone(),
+                )
+            })
+        };
+        let Some((hashes, metainfo, mut options, root)) = taken else {
+            return Err(Problem::other("there is no such transfer"));
+        };
+        let metainfo = metainfo.or_else(|| self.keep.load_torrent(&hashes));
+        let Some(metainfo) = metainfo else {
+            return Err(Problem::other(
+                "its metadata is not here yet. Wait until a peer has sent it",
+            ));
+        };
+        self.lose_peers(id);
+        self.stop_one(id).await;
+        self.unname(id);
+        options.assume_complete = false;
+        options.known = Vec::new();
+        let result = work(&metainfo, &root, &mut options).await;
+        let again = self.add(id, Source::Metainfo(Box::new(metainfo)), options);
+        self.news.about(id);
+        match again {
+            Ok(()) => Ok(result),
+            Err(AddError::Place(problem)) => Err(problem),
+            Err(other) => Err(Problem::other(&other.to_string())),
+        }
+    }
+
+    /// Hashes all of a transfer's data again.
+    ///
+    /// # Errors
+    /// There is no such transfer, its metadata is unknown, or its place will not do.
+    pub async fn recheck(self: Rc<Self>, id: TorrentId) -> Result<(), Problem> {
+        self.around(id, async |metainfo, root, _| {
+            self.keep.forget_record(&metainfo.info.hashes(), root);
+        })
+        .await
+    }
+
+    /// Puts a transfer's data at `to`: the file itself, or the folder of a torrent with several.
+    /// What was moved stays moved if it is interrupted; the same call goes on with the rest.
+    ///
+    /// # Errors
+    /// As [`recheck`](Self::recheck), and what the disk says; the transfer goes on where it was then.
+    pub async fn relocate(self: Rc<Self>, id: TorrentId, to: PathBuf) -> Result<(), Problem> {
+        let keep = self.keep.clone();
+        let moved = self
+            .around(id, async |metainfo, root, options| {
+                let (info, from, target) = (metainfo.info.clone(), root.to_owned(), to.clone());
+                let work = move || store::relocate(&info, &from, &target);
+                let moved: Result<(), StoreError> = match tokio::task::spawn_blocking(work).await {
+                    Ok(moved) => moved,
+                    Err(error) => return Err(Problem::other(&error.to_string())),
+                };
+                moved?;
+                keep.move_record(&metainfo.info.hashes(), root, &to);
+                options.place = Place::At(to.clone());
+                Ok(())
+            })
+            .await?;
+        moved
+    }
+
+    /// Stops looking for peers of a transfer, and tells trackers so.
+    pub fn lose_peers(self: &Rc<Self>, id: TorrentId) {
+        let hashes = {
+            let (transfers, dormant) = (self.transfers.borrow(), self.dormant.borrow());
+            let awake = transfers.get(&id).map(|t| t.hashes);
+            awake.or_else(|| dormant.get(id).map(|d| d.hashes))
+        };
+        let Some(hashes) = hashes else { return };
+        if let Some(dht) = &self.dht {
+            dht.leave(self, id);
+        }
+        if let Some(local) = &self.local {
+            local.remove(self, hashes.wire());
+        }
+        if let Some(following) = self.followings.borrow_mut().remove(&id) {
+            following.stop(self);
+        }
+    }
+}
+
+impl Problem {
+    /// A problem of no special kind.
+    pub(crate) fn other(message: &str) -> Problem {
+        Problem {
+            kind: crate::ProblemKind::Other,
+            message: message.to_owned(),
+        }
+    }
+}
