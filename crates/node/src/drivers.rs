@@ -13,6 +13,7 @@ pub(crate) mod report;
 pub(crate) mod road;
 pub(crate) mod trackers;
 pub(crate) mod transfer;
+pub(crate) mod waiting;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
@@ -21,23 +22,22 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use store::{BlockRun, Done, READ_MAX, Store};
+use store::{BlockRun, Done, READ_MAX, Store, StoreError};
 use swarm::{ConnId, Input, Output, PieceDigest, Session, TorrentId};
-use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::{Notify, oneshot};
 use torrent::wire::BlockRef;
 
+use crate::Event;
 use crate::keep::Keep;
 use crate::node::EventSink;
 use crate::web::Web;
-use crate::{Event, Problem};
 use road::Road;
 use transfer::Transfer;
+use waiting::Attempt;
 
 /// Facts from the disk taken in one go.
 const DONE_BATCH: usize = 64;
-/// A transfer that stopped because of the disk is tried again this often.
-const DISK_RETRY: Duration = Duration::from_secs(2);
 
 pub(crate) struct Driver {
     pub session: RefCell<Session>,
@@ -69,6 +69,8 @@ pub(crate) struct Driver {
     pub roused: Notify,
     /// Reads under way: whose they are, and which blocks they hold.
     reads: RefCell<BTreeMap<u64, Read>>,
+    /// Reads that only show whether there is anything to read again.
+    looks: RefCell<BTreeMap<u64, oneshot::Sender<Result<(), StoreError>>>>,
     next_tag: Cell<u64>,
     pub events: EventSink,
     /// The engine's deadline may have changed.
@@ -123,6 +125,7 @@ impl Driver {
             may_sleep: parts.may_sleep,
             roused: Notify::new(),
             reads: RefCell::default(),
+            looks: RefCell::default(),
             next_tag: Cell::new(0),
             events: parts.events,
             timer: Notify::new(),
@@ -245,18 +248,18 @@ impl Driver {
             } => {
                 let id = TorrentId(id.0);
                 self.tell(Input::WriteFailed(id, piece, error.to_string()));
-                self.pause_for_disk(id, error.into());
+                self.pause_for_disk(id, error, Attempt::Write);
             }
             Done::Read { tag, data, .. } => {
                 let Some(read) = self.reads.borrow_mut().remove(&tag) else {
-                    return;
+                    return self.looked(tag, Ok(()));
                 };
                 read.road
                     .deliver(tag, Some((Rc::new(data), read.run.begin, read.blocks)));
             }
             Done::ReadFailed { tag, error, .. } => {
                 let Some(read) = self.reads.borrow_mut().remove(&tag) else {
-                    return;
+                    return self.looked(tag, Err(error));
                 };
                 read.road.deliver(tag, None);
                 let conn = read.road.conn;
@@ -265,7 +268,7 @@ impl Driver {
                         session.handle(now, Input::BlockUnreadable(conn, block));
                     }
                 });
-                self.pause_for_disk(read.torrent, error.into());
+                self.pause_for_disk(read.torrent, error, Attempt::Read(read.run));
             }
             Done::Checked { id, pieces } => {
                 let id = TorrentId(id.0);
@@ -298,35 +301,25 @@ impl Driver {
             Done::FileFinished { id, file } => {
                 self.event(Event::FileFinished(TorrentId(id.0), file));
             }
-            Done::SettleFailed { id, error } => self.pause_for_disk(TorrentId(id.0), error.into()),
+            Done::SettleFailed { id, error } => {
+                self.pause_for_disk(TorrentId(id.0), error, Attempt::Write);
+            }
             Done::Flushed { id, ok } => self.flushed(TorrentId(id.0), ok),
             _ => {}
         }
     }
 
-    /// The disk said no: the transfer waits, and goes on by itself when it can.
-    pub fn pause_for_disk(self: &Rc<Self>, id: TorrentId, problem: Problem) {
-        {
-            let mut transfers = self.transfers.borrow_mut();
-            let Some(t) = transfers.get_mut(&id) else {
-                return;
-            };
-            if t.problem.is_some() {
-                return;
-            }
-            t.problem = Some(problem.clone());
+    fn next_tag(&self) -> u64 {
+        let tag = self.next_tag.get();
+        self.next_tag.set(tag + 1);
+        tag
+    }
+
+    fn looked(&self, tag: u64, looked: Result<(), StoreError>) {
+        if let Some(look) = self.looks.borrow_mut().remove(&tag) {
+            // Whoever asked may have given up meanwhile.
+            let _ = look.send(looked);
         }
-        self.tell(Input::Pause(id, Some(problem.message.clone())));
-        self.event(Event::Paused(id, problem));
-        let driver = self.clone();
-        tokio::task::spawn_local(async move {
-            loop {
-                tokio::time::sleep(DISK_RETRY).await;
-                if driver.try_disk_again(id) {
-                    return;
-                }
-            }
-        });
     }
 }
 
@@ -370,8 +363,7 @@ impl Reads {
 
     fn flush(&mut self, driver: &Driver) {
         let Some(read) = self.open.take() else { return };
-        let tag = driver.next_tag.get();
-        driver.next_tag.set(tag + 1);
+        let tag = driver.next_tag();
         read.road.expect(tag);
         let (torrent, run) = (read.torrent, read.run);
         driver.reads.borrow_mut().insert(tag, read);

@@ -16,6 +16,9 @@ use torrent::layout::Kind;
 use torrent::magnet::Magnet;
 use torrent::metainfo::Metainfo;
 
+#[path = "transfer/disk.rs"]
+mod disk;
+
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 struct Peer {

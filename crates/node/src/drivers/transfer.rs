@@ -1,23 +1,20 @@
 //! One transfer: where its files are, what is being checked, what the engine said about it.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use store::{Allocate, Bits, Placement, StoreError, resume};
+use store::{Allocate, Bits, Naming, Placement, StoreError, content_in, resume};
 use swarm::{Add, Bitfield, Input, TorrentId};
 use torrent::ids::InfoHashes;
 use torrent::magnet::Magnet;
 use torrent::metainfo::{Info, Metainfo, PieceLayers};
 
+use super::waiting::{Attempt, Patience};
 use super::{Driver, store_id};
 use crate::{AddError, Event, Options, Place, Problem, ProblemKind, Source, Status};
-
-/// Room that must be free before a transfer that ran out of it goes on, in bytes: enough for the
-/// blocks under way and a while more.
-const ROOM: u64 = 16 << 20;
 
 pub(crate) struct Transfer {
     pub hashes: InfoHashes,
@@ -33,6 +30,9 @@ pub(crate) struct Transfer {
     pub checking: Option<(u32, u32)>,
     /// Why it stands still.
     pub problem: Option<Problem>,
+    /// Which wait for the disk that is, and how long it takes.
+    pub wait: u64,
+    pub patience: Patience,
     /// There was something to fetch when it began.
     began_incomplete: bool,
     /// It may never go on by itself.
@@ -55,6 +55,11 @@ impl Transfer {
 
     pub fn private(&self) -> bool {
         self.info.as_ref().is_some_and(|i| i.private())
+    }
+
+    /// It sets room aside for whole files.
+    pub fn reserves(&self) -> bool {
+        self.options.preallocate
     }
 
     /// Peers that the link names by host, not by address.
@@ -96,7 +101,10 @@ pub(crate) fn root_of(options: &Options, info: &Info) -> PathBuf {
     match &options.place {
         Place::Into(dir) => dir.join(info.name()),
         // A v2 torrent of a folder with one file is a torrent of that file.
-        Place::At(root) if info.is_single_file() && root.is_dir() => root.join(info.name()),
+        Place::At(root) if info.is_single_file() && root.is_dir() => match options.read_only {
+            true => content_in(root, info),
+            false => root.join(info.name()),
+        },
         Place::At(root) => root.clone(),
     }
 }
@@ -119,7 +127,8 @@ impl Driver {
         let mut link = None;
         let (hashes, name, metainfo, trackers, mut peers): (_, _, _, _, Vec<SocketAddr>) =
             match source {
-                Source::Metainfo(m) => {
+                Source::Metainfo(mut m) => {
+                    self.complete_layers(&mut m);
                     let trackers = m.trackers.clone();
                     (
                         m.info.hashes(),
@@ -170,6 +179,8 @@ impl Driver {
             root: PathBuf::new(),
             checking: None,
             problem: None,
+            wait: 0,
+            patience: Patience::default(),
             began_incomplete: true,
             fatal: false,
             quiet_since: None,
@@ -320,7 +331,9 @@ impl Driver {
                 prepared.have.set(piece as u32);
             }
             prepared.recheck = resume.recheck;
-            prepared.note = resume.note;
+            let notes = [resume.note, passed_over(&options.place, info)];
+            let notes: Vec<String> = notes.into_iter().flatten().collect();
+            prepared.note = (!notes.is_empty()).then(|| notes.join(". "));
         }
         self.store.add(store_id(id), info.clone(), placement)?;
         Ok(prepared)
@@ -352,7 +365,7 @@ impl Driver {
         };
         self.event(Event::Checked(id, have, of));
         if let Some(error) = trouble {
-            self.pause_for_disk(id, error.into());
+            self.pause_for_disk(id, error, Attempt::Check);
         } else if read_only && have == 0 && of > 0 {
             self.fail(
                 id,
@@ -431,18 +444,32 @@ impl Driver {
         }
     }
 
+    /// Adds what an earlier run learned to a torrent file that lacks piece layers.
+    fn complete_layers(&self, metainfo: &mut Metainfo) {
+        if lacks_layers(metainfo)
+            && let Some(kept) = self.keep.load_torrent(&metainfo.info.hashes())
+            && kept.info == metainfo.info
+            && !lacks_layers(&kept)
+        {
+            metainfo.piece_layers = kept.piece_layers;
+        }
+    }
+
     /// Keeps the metadata that came from peers, for the next start.
     fn save_torrent(&self, id: TorrentId) {
         let transfers = self.transfers.borrow();
         let Some(Transfer {
             info: Some(info),
-            metainfo: None,
+            metainfo,
             trackers,
             ..
         }) = transfers.get(&id)
         else {
             return;
         };
+        if metainfo.as_ref().is_some_and(|m| !lacks_layers(m)) {
+            return;
+        }
         let mut metainfo = Metainfo::of((**info).clone());
         metainfo.trackers = trackers.clone();
         let piece_length = info.layout().piece_length();
@@ -475,33 +502,17 @@ impl Driver {
         }
     }
 
-    /// Lets a transfer that waits for the disk go on if it can; true when there is nothing left
-    /// to wait for.
-    pub fn try_disk_again(self: &Rc<Self>, id: TorrentId) -> bool {
-        let (finishing, halted) = {
+    /// The reason why a transfer stood still is gone. With `check`, existing data that could not be read is
+    /// looked at.
+    pub fn go_on(self: &Rc<Self>, id: TorrentId, check: bool) {
+        let (finishing, read_only, halted) = {
             let mut transfers = self.transfers.borrow_mut();
             let Some(t) = transfers.get_mut(&id) else {
-                return true;
+                return;
             };
-            let Some(problem) = &t.problem else {
-                return true;
-            };
-            if t.fatal {
-                return true;
-            }
-            let ready = match problem.kind {
-                ProblemKind::NoSpace => free_around(&t.root) >= ROOM,
-                ProblemKind::Permission => t.root.parent().is_some_and(Path::exists),
-                ProblemKind::NotFound => t.root.exists(),
-                // Wrong data does not become right by waiting.
-                ProblemKind::Damaged => false,
-                ProblemKind::Other => true,
-            };
-            if !ready {
-                return false;
-            }
             t.problem = None;
-            (t.finishing, t.options.halted.is_some())
+            let halted = t.options.halted.is_some();
+            (t.finishing, t.options.read_only, halted)
         };
         if !halted {
             self.tell(Input::Pause(id, None));
@@ -510,7 +521,25 @@ impl Driver {
             self.store.flush(store_id(id));
         }
         self.event(Event::Resumed(id));
-        true
+        // What a download lacks, peers have.
+        if check && read_only {
+            self.check_missing(id);
+        }
+    }
+
+    /// Checks the pieces that were not right when they were checked last.
+    fn check_missing(&self, id: TorrentId) {
+        let missing = {
+            let session = self.session.borrow();
+            let Some(have) = session.have(id) else { return };
+            let mut missing = Bits::new(have.len() as usize);
+            let lacks = (0..have.len()).filter(|&piece| !have.get(piece));
+            lacks.for_each(|piece| {
+                missing.set(piece as usize);
+            });
+            missing
+        };
+        self.check(id, missing);
     }
 
     pub fn status(&self, id: TorrentId) -> Option<Status> {
@@ -530,8 +559,28 @@ impl Driver {
     }
 }
 
-/// Bytes free where this path is or will be.
-fn free_around(path: &Path) -> u64 {
-    let there = path.ancestors().find(|p| p.is_dir());
-    there.and_then(|p| store::free_space(p).ok()).unwrap_or(0)
+/// Are there files whose piece layers are not known?
+fn lacks_layers(metainfo: &Metainfo) -> bool {
+    metainfo
+        .piece_layers
+        .missing(&metainfo.info)
+        .next()
+        .is_some()
+}
+
+/// Says if a download leaves data as it is that lies there under names which not every system allows.
+fn passed_over(place: &Place, info: &Info) -> Option<String> {
+    let root = match place {
+        Place::Into(dir) => content_in(dir, info),
+        Place::At(root) => root.clone(),
+    };
+    let renamed = matches!(place, Place::Into(dir) if root != dir.join(info.name()));
+    let changed = renamed || Naming::at(info, &root) == Naming::Listed;
+    changed.then(|| {
+        format!(
+            "{} has names that not every system allows; what is called so is left as it is, and fetched under \
+             names that every system does. To serve it as it is, use `starling seed` with the torrent",
+            root.display()
+        )
+    })
 }
