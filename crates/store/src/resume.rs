@@ -17,6 +17,7 @@ use crate::{
     error::StoreError,
     files::Files,
     home::{Facts, Home, NO_PRINT, Name, Placement, TorrentId},
+    names::Naming,
 };
 
 const MAGIC: &[u8; 8] = b"starling";
@@ -121,11 +122,14 @@ pub(crate) fn load_from<D: Disk>(
     });
     resume.have = have;
     // Names alone are needed of this; its torrent is in nobody's store.
-    let home = Home::new(
+    let mut home = Home::new(
         TorrentId(0),
         std::sync::Arc::new(info.clone()),
         placement.clone(),
     );
+    if placement.read_only {
+        home.naming = Naming::on(disk, info, &placement.root);
+    }
     let root_is_there = disk.exists(&placement.root) || info.is_single_file();
     let mut changed = 0;
     for (file, &(state, print)) in files.iter().enumerate() {
