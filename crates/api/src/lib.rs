@@ -31,12 +31,12 @@ pub use detail::{File, Peer, PeerClass, Tracker, TrackerState};
 pub use ids::{EventId, Hash, RunId, TransferId};
 pub use live::{Changes, Live, Part};
 pub use problem::{Kind, Problem};
-pub use query::{MAX_PAGE, Order, Page, Query, Sort};
+pub use query::{Cut, Items, MAX_CUT, MAX_PAGE, Order, Page, Query, Sort};
 pub use service::Service;
 pub use settings::{
     Battery, BatteryAction, ClockTime, Connections, Day, DiskReserve, Goals, Label, LabelPatch,
     Limits, Metered, MeteredAction, Queue, Settings, SettingsPatch, WatchFolder, Window,
 };
-pub use status::{LoginLink, Metrics, Status, Totals};
+pub use status::{LoginLink, Metrics, Session, SessionBody, Status, Totals};
 pub use table::{Row, Table};
 pub use transfer::{Cause, Progress, State, Transfer};

@@ -14,6 +14,8 @@ use crate::transfer::State;
 
 /// Most rows of a page: about half a megabyte of JSON.
 pub const MAX_PAGE: u32 = 500;
+/// Most items of a [`Cut`]: some 300 KB of JSON for files with long paths.
+pub const MAX_CUT: u32 = 1_000;
 
 /// By what a list is sorted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -188,6 +190,59 @@ impl Query {
         match self.order {
             Order::Asc => order,
             Order::Desc => order.reverse(),
+        }
+    }
+}
+
+/// Which part of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Cut {
+    /// How many to pass over.
+    #[param(required = false)]
+    pub offset: u32,
+    /// How many to return.
+    #[param(required = false, minimum = 1, maximum = 1000, default = 200)]
+    pub limit: u32,
+}
+
+impl Default for Cut {
+    fn default() -> Cut {
+        Cut {
+            offset: 0,
+            limit: 200,
+        }
+    }
+}
+
+impl Check for Cut {
+    fn check(&self) -> Result<(), Problem> {
+        check::range("limit", self.limit, 1, MAX_CUT)
+    }
+}
+
+/// Part of a list.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Items<T> {
+    /// How many there are.
+    pub total: u32,
+    /// How many were passed over.
+    pub offset: u32,
+    /// Those that were asked for.
+    pub items: Vec<T>,
+}
+
+impl<T> Items<T> {
+    /// What of `all` was asked for.
+    pub fn cut(all: impl ExactSizeIterator<Item = T>, cut: Cut) -> Items<T> {
+        Items {
+            total: u32::try_from(all.len()).unwrap_or(u32::MAX),
+            offset: cut.offset,
+            items: all
+                .skip(cut.offset as usize)
+                .take(cut.limit as usize)
+                .collect(),
         }
     }
 }

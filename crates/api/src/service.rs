@@ -8,7 +8,7 @@ use crate::detail::{File, Peer, Tracker};
 use crate::ids::{EventId, TransferId};
 use crate::live::Changes;
 use crate::problem::Problem;
-use crate::query::{Page, Query};
+use crate::query::{Cut, Items, Page, Query};
 use crate::settings::{Label, LabelPatch, Settings, SettingsPatch};
 use crate::status::{Metrics, Status};
 use crate::table::Row;
@@ -28,8 +28,12 @@ pub trait Service: Send + Sync + 'static {
     /// One row of the table.
     fn get(&self, id: TransferId) -> impl Future<Output = Result<Arc<Row>, Problem>> + Send;
 
-    /// Its files; none until the metadata is here.
-    fn files(&self, id: TransferId) -> impl Future<Output = Result<Vec<File>, Problem>> + Send;
+    /// Some of its files, by index; none until the metadata is here.
+    fn files(
+        &self,
+        id: TransferId,
+        cut: Cut,
+    ) -> impl Future<Output = Result<Items<File>, Problem>> + Send;
 
     /// Its connected peers.
     fn peers(&self, id: TransferId) -> impl Future<Output = Result<Vec<Peer>, Problem>> + Send;

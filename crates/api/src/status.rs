@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::check::{self, Check, MAX_LABEL};
 use crate::ids::RunId;
+use crate::problem::Problem;
 use crate::settings::Limits;
 use crate::transfer::State;
 
@@ -76,6 +78,24 @@ pub struct LoginLink {
     pub expires_seconds: u64,
 }
 
+/// What a browser brings from a login link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SessionBody {
+    /// The code in the link, good once.
+    #[schema(min_length = 1, max_length = 100)]
+    pub code: String,
+}
+
+/// What a browser is given for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Session {
+    /// To be sent as `Authorization: Bearer`.
+    pub token: String,
+    /// Seconds for which it is good, or until the daemon stops.
+    pub expires_seconds: u64,
+}
+
 /// What the daemon measures of itself; `/metrics` writes it for Prometheus.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metrics {
@@ -95,4 +115,10 @@ pub struct Metrics {
     pub max_open_files: u64,
     /// Transfers that cost only a row.
     pub dormant: u32,
+}
+
+impl Check for SessionBody {
+    fn check(&self) -> Result<(), Problem> {
+        check::text("code", &self.code, 1, MAX_LABEL)
+    }
 }
