@@ -8,6 +8,8 @@
 //! compares whole paths and so puts `a-b/x` before `a/x` in one half of a hybrid and behind it in the
 //! other. It then refuses its own torrent.
 
+use std::sync::Arc;
+
 use crate::bencode::Encoder;
 use crate::ids::{Sha1Hash, Sha256Hash};
 use crate::layout::{FileLen, Kind, Layout, LayoutError};
@@ -51,19 +53,21 @@ pub enum PlanError {
 }
 
 /// One file in the order of the torrent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Planned {
     /// Which of the sources it is; `None` for padding.
     pub source: Option<usize>,
-    /// What was said about it; padding has the customary path.
-    pub file: Source,
 }
 
 /// A torrent before hashing: its files in order, padding among them, and where they lie.
+///
+/// A file costs 32 bytes, and so does its padding. What was said about the files is shared with
+/// clones and, in a [`Choice`], with the other plan.
 #[derive(Clone, Debug)]
 pub struct Plan {
     name: String,
     single: bool,
+    sources: Arc<[Source]>,
     files: Vec<Planned>,
     layout: Layout,
 }
@@ -114,68 +118,63 @@ impl Plan {
         piece_length: u32,
         sources: &[Source],
     ) -> Result<Plan, PlanError> {
-        Plan::new(kind, name, false, piece_length, sources)
+        Plan::new(kind, Some(name), piece_length, sources.into())
     }
 
     /// Plans a torrent of one file without a folder; its path is its name.
     pub fn single(kind: Kind, piece_length: u32, source: &Source) -> Result<Plan, PlanError> {
-        let name = source.path.clone();
-        Plan::new(
-            kind,
-            &name,
-            true,
-            piece_length,
-            std::slice::from_ref(source),
-        )
+        Plan::new(kind, None, piece_length, [source.clone()].into())
     }
 
+    /// Without a folder's name there is one source.
     fn new(
         kind: Kind,
-        name: &str,
-        single: bool,
+        folder: Option<&str>,
         piece_length: u32,
-        sources: &[Source],
+        sources: Arc<[Source]>,
     ) -> Result<Plan, PlanError> {
         crate::layout::check_piece_length(kind, u64::from(piece_length))?;
-        let order = ordered(name, sources)?;
+        let name = folder.unwrap_or_else(|| &sources[0].path).to_owned();
+        let order = ordered(&name, &sources)?;
         let piece = u64::from(piece_length);
-        let mut files = Vec::with_capacity(sources.len());
+        let pads = kind == Kind::Hybrid && sources.len() > 1;
+        let most = if pads {
+            2 * sources.len()
+        } else {
+            sources.len()
+        };
+        let (mut files, mut lens) = (Vec::with_capacity(most), Vec::with_capacity(most));
         let mut at = 0;
         for index in order {
-            let file = sources[index].clone();
-            if file.len > i64::MAX as u64 {
+            let len = sources[index].len;
+            if len > i64::MAX as u64 {
                 return Err(LayoutError::TooLong.into());
             }
-            at += file.len;
-            let padding = file.len.next_multiple_of(piece) - file.len;
+            at += len;
             files.push(Planned {
                 source: Some(index),
-                file,
             });
+            lens.push(FileLen { len, pad: false });
             // Behind the file rather than before the next one, as BEP 52's own program has it.
-            if kind == Kind::Hybrid && sources.len() > 1 && padding > 0 {
-                let file = Source {
-                    path: format!(".pad/{padding}"),
+            let padding = len.next_multiple_of(piece) - len;
+            if pads && padding > 0 {
+                files.push(Planned { source: None });
+                lens.push(FileLen {
                     len: padding,
-                    ..Source::default()
-                };
-                files.push(Planned { source: None, file });
+                    pad: true,
+                });
                 at += padding;
             }
             if at > i64::MAX as u64 {
                 return Err(LayoutError::TooLong.into());
             }
         }
-        let lens = files.iter().map(|planned| FileLen {
-            len: planned.file.len,
-            pad: planned.source.is_none(),
-        });
-        let layout = Layout::new(kind, piece_length, lens)?;
         Ok(Plan {
-            name: name.to_owned(),
-            single,
+            name,
+            single: folder.is_none(),
+            layout: Layout::new(kind, piece_length, lens)?,
+            sources,
             files,
-            layout,
         })
     }
 
@@ -199,10 +198,19 @@ impl Plan {
         &self.files
     }
 
+    /// What was said about each file in the order of the layout; nothing about padding.
+    fn sources(&self) -> impl Iterator<Item = Option<&Source>> {
+        let source = |planned: &Planned| planned.source.map(|index| &self.sources[index]);
+        self.files.iter().map(source)
+    }
+
     /// The torrent, once everything is hashed. Fails if the hashes are not those of such files, as
     /// far as that can be told without the files.
-    pub fn finish(&self, hashes: &Hashes, options: &Options) -> Result<Metainfo, MetainfoError> {
-        let info = Info::parse(&self.info(hashes, options))?;
+    pub fn finish(self, hashes: &Hashes, options: &Options) -> Result<Metainfo, MetainfoError> {
+        let raw = self.info(hashes, options);
+        // There may be 100,000 files, and the info dict has all of it.
+        drop(self);
+        let info = Info::of(raw.into())?;
         let mut metainfo = Metainfo {
             trackers: options.trackers.clone(),
             web_seeds: options.web_seeds.clone(),
@@ -212,14 +220,14 @@ impl Plan {
             creation_date: options.creation_date,
             ..Metainfo::of(info)
         };
-        let piece_length = self.layout.piece_length();
+        let layout = metainfo.info.layout();
         for (index, file) in hashes.files.iter().enumerate() {
             let Some((root, layer)) = file else { continue };
-            let len = self.files[index].file.len;
+            let len = layout.file(index).len;
             let proven = layer.is_empty()
                 || metainfo
                     .piece_layers
-                    .insert(*root, layer.clone(), piece_length, len);
+                    .insert(*root, layer.clone(), layout.piece_length(), len);
             if !proven {
                 return Err(MetainfoError::WrongLayer(index));
             }
@@ -235,9 +243,9 @@ impl Plan {
         let kind = self.layout.kind();
         let mut out = Encoder::new();
         out.dict(|out| {
-            let v1_single = (kind.has_v1() && self.single).then(|| &self.files[0].file);
+            let v1_single = (kind.has_v1() && self.single).then(|| &self.sources[0]);
             if let Some(file) = v1_single {
-                attributes(out, file, false);
+                attributes(out, file);
             }
             if !options.collections.is_empty() {
                 out.bytes(b"collections");
@@ -254,7 +262,14 @@ impl Plan {
             }
             if kind.has_v1() && !self.single {
                 out.bytes(b"files");
-                out.list(|out| self.files.iter().for_each(|planned| v1_entry(out, planned)));
+                out.list(|out| {
+                    for (index, source) in self.sources().enumerate() {
+                        match source {
+                            Some(source) => v1_entry(out, source),
+                            None => v1_padding(out, self.layout.file(index).len),
+                        }
+                    }
+                });
             }
             if let Some(file) = v1_single {
                 out.bytes(b"length");
@@ -292,13 +307,9 @@ impl Plan {
     fn tree(&self, out: &mut Encoder, hashes: &Hashes) {
         let mut open: Vec<&str> = Vec::new();
         out.begin_dict();
-        for (index, planned) in self
-            .files
-            .iter()
-            .enumerate()
-            .filter(|(_, planned)| planned.source.is_some())
-        {
-            let parts: Vec<&str> = planned.file.path.split('/').collect();
+        for (index, source) in self.sources().enumerate() {
+            let Some(source) = source else { continue };
+            let parts: Vec<&str> = source.path.split('/').collect();
             let shared = open
                 .iter()
                 .zip(&parts)
@@ -319,7 +330,7 @@ impl Plan {
                 .and_then(|file| file.as_ref())
                 .map(|(root, _)| root);
             out.bytes(b"");
-            v2_entry(out, &planned.file, root);
+            v2_entry(out, source, root);
         }
         for _ in &open {
             out.end();
@@ -354,9 +365,8 @@ fn ordered(name: &str, sources: &[Source]) -> Result<Vec<usize>, PlanError> {
 }
 
 /// BEP 47's letters, in the order libtorrent writes them.
-fn attributes(out: &mut Encoder, file: &Source, pad: bool) {
+fn attributes(out: &mut Encoder, file: &Source) {
     let letters = [
-        (pad, b'p'),
         (file.hidden, b'h'),
         (file.executable, b'x'),
         (file.symlink.is_some(), b'l'),
@@ -376,10 +386,21 @@ fn path(out: &mut Encoder, path: &str) {
     out.list(|out| path.split('/').for_each(|part| out.bytes(part.as_bytes())));
 }
 
-fn v1_entry(out: &mut Encoder, planned: &Planned) {
-    let file = &planned.file;
+/// Padding under its customary path.
+fn v1_padding(out: &mut Encoder, len: u64) {
     out.dict(|out| {
-        attributes(out, file, planned.source.is_none());
+        out.bytes(b"attr");
+        out.bytes(b"p");
+        out.bytes(b"length");
+        out.int(len as i64);
+        out.bytes(b"path");
+        path(out, &format!(".pad/{len}"));
+    });
+}
+
+fn v1_entry(out: &mut Encoder, file: &Source) {
+    out.dict(|out| {
+        attributes(out, file);
         out.bytes(b"length");
         out.int(file.len as i64);
         out.bytes(b"path");
@@ -393,7 +414,7 @@ fn v1_entry(out: &mut Encoder, planned: &Planned) {
 
 fn v2_entry(out: &mut Encoder, file: &Source, root: Option<&Sha256Hash>) {
     out.dict(|out| {
-        attributes(out, file, false);
+        attributes(out, file);
         if let Some(target) = &file.symlink {
             out.bytes(b"symlink path");
             path(out, target);

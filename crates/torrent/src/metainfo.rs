@@ -3,9 +3,10 @@
 //! [`Info`] is the info dict, which may also come from peers; [`Metainfo`] adds the piece layers and
 //! where to look for peers. Making them from files is [`crate::author`]'s work.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::bencode::{self, Limits, Oddity, Owned, Value};
+use crate::bencode::{self, Encoder, Limits, Oddity, Owned, Value};
 use crate::ids::Sha256Hash;
 use crate::layout::LayoutError;
 use crate::merkle::{Layer, verify_layer};
@@ -351,51 +352,65 @@ impl Metainfo {
 
     /// The torrent file in canonical form, around the info dict as it is.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut file: Vec<(&str, Owned)> = vec![("info", Owned::Raw(self.info.raw().to_vec()))];
+        self.to_parts().concat()
+    }
+
+    /// The same to be written one behind another. The info dict, which may be large, is not copied.
+    pub fn to_parts(&self) -> [Cow<'_, [u8]>; 3] {
+        let mut head = Encoder::new();
+        head.begin_dict();
         if let Some(first) = self.trackers.iter().flatten().next() {
-            file.push(("announce", first.as_str().into()));
+            entry(&mut head, "announce", first.as_str());
         }
         if self.trackers.iter().flatten().count() > 1 {
             let tiers = self.trackers.iter().filter(|tier| !tier.is_empty());
-            file.push((
-                "announce-list",
-                Owned::list(tiers.map(|tier| strings(tier))),
-            ));
+            let tiers = Owned::list(tiers.map(|tier| strings(tier)));
+            entry(&mut head, "announce-list", tiers);
         }
-        file.extend(
-            self.comment
-                .as_deref()
-                .map(|comment| ("comment", comment.into())),
-        );
-        file.extend(
-            self.created_by
-                .as_deref()
-                .map(|program| ("created by", program.into())),
-        );
-        file.extend(
-            self.creation_date
-                .map(|date| ("creation date", date.into())),
-        );
+        if let Some(comment) = &self.comment {
+            entry(&mut head, "comment", comment.as_str());
+        }
+        if let Some(program) = &self.created_by {
+            entry(&mut head, "created by", program.as_str());
+        }
+        if let Some(date) = self.creation_date {
+            entry(&mut head, "creation date", date);
+        }
+        head.bytes(b"info");
+
+        let mut tail = Encoder::new();
         if !self.nodes.is_empty() {
             let node = |(host, port): &(String, u16)| {
                 Owned::List(vec![host.as_str().into(), (*port).into()])
             };
-            file.push(("nodes", Owned::list(self.nodes.iter().map(node))));
+            entry(&mut tail, "nodes", Owned::list(self.nodes.iter().map(node)));
         }
         if self.info.kind().has_v2() {
-            let layers = self
-                .piece_layers
-                .iter()
-                .map(|(root, layer)| (root.to_vec(), layer.concat().into()));
-            file.push(("piece layers", Owned::dict(layers)));
+            tail.bytes(b"piece layers");
+            tail.dict(|tail| {
+                for (root, layer) in self.piece_layers.iter() {
+                    tail.bytes(root);
+                    tail.bytes(layer.as_flattened());
+                }
+            });
         }
         match &self.web_seeds[..] {
             [] => {}
-            [one] => file.push(("url-list", one.as_str().into())),
-            several => file.push(("url-list", strings(several))),
+            [one] => entry(&mut tail, "url-list", one.as_str()),
+            several => entry(&mut tail, "url-list", strings(several)),
         }
-        Owned::dict(file).encode()
+        tail.end();
+        [
+            head.finish().into(),
+            Cow::Borrowed(self.info.raw()),
+            tail.finish().into(),
+        ]
     }
+}
+
+fn entry(out: &mut Encoder, key: &str, value: impl Into<Owned>) {
+    out.bytes(key.as_bytes());
+    value.into().encode_into(out);
 }
 
 /// The keys of a torrent file that are looked at.

@@ -1,5 +1,7 @@
 //! Which kind of torrent and which piece length suit a set of files.
 
+use std::sync::Arc;
+
 use super::{Plan, PlanError, Source};
 use crate::layout::{BLOCK, Kind, MAX_PIECES};
 
@@ -66,11 +68,11 @@ fn padding(sources: &[Source], piece_length: u32) -> u64 {
 ///
 /// `name` is the name of the folder; `None` for a single file, of which there must then be one.
 pub fn choose(name: Option<&str>, sources: &[Source], wanted: Wanted) -> Result<Choice, PlanError> {
-    let plan = |kind, piece_length| match (name, sources) {
-        (Some(name), _) => Plan::folder(kind, name, piece_length, sources),
-        (None, [source]) => Plan::single(kind, piece_length, source),
-        (None, _) => Err(PlanError::BadPath(String::new())),
-    };
+    if name.is_none() && sources.len() != 1 {
+        return Err(PlanError::BadPath(String::new()));
+    }
+    let shared: Arc<[Source]> = sources.into();
+    let plan = |kind, piece_length| Plan::new(kind, name, piece_length, shared.clone());
     let total = sources
         .iter()
         .fold(0u64, |total, source| total.saturating_add(source.len));

@@ -58,24 +58,24 @@ fn hash(plan: &Plan, data: &[Vec<u8>]) -> Hashes {
     let layout = plan.layout();
     let piece_length = layout.piece_length();
     let mut hashes = Hashes::default();
-    let bytes = |planned: &Planned| match planned.source {
+    let bytes = |(file, planned): (usize, &Planned)| match planned.source {
         Some(source) => data[source].clone(),
-        None => vec![0; planned.file.len as usize],
+        None => vec![0; layout.file(file).len as usize],
     };
     if layout.kind().has_v1() {
-        let all: Vec<u8> = plan.files().iter().flat_map(bytes).collect();
+        let all: Vec<u8> = plan.files().iter().enumerate().flat_map(bytes).collect();
         hashes.pieces = all
             .chunks(piece_length as usize)
             .map(|piece| Sha1::digest(piece).into())
             .collect();
     }
     if layout.kind().has_v2() {
-        for planned in plan.files() {
+        for (file, planned) in plan.files().iter().enumerate() {
             let mut hasher = FileHasher::new(piece_length);
             if planned.source.is_some() {
-                for piece in bytes(planned).chunks(piece_length as usize) {
+                for piece in bytes((file, planned)).chunks(piece_length as usize) {
                     let leaves: Vec<_> = piece.chunks(BLOCK as usize).map(leaf).collect();
-                    hasher.push(piece_root(&leaves, piece_length, planned.file.len));
+                    hasher.push(piece_root(&leaves, piece_length, layout.file(file).len));
                 }
             }
             hashes.files.push(hasher.finish());
@@ -112,11 +112,10 @@ fn folders_come_out_as_libtorrent_makes_them() {
     ];
     for (kind, kib, golden) in cases {
         let plan = Plan::folder(kind, "golden", kib * 1024, &sources).unwrap();
-        let ours = plan
-            .finish(&hash(&plan, &data), &Options::default())
-            .unwrap();
+        let (hashes, layout) = (hash(&plan, &data), plan.layout().clone());
+        let ours = plan.finish(&hashes, &Options::default()).unwrap();
         assert_same(&ours, golden);
-        assert_eq!(ours.info.layout(), plan.layout());
+        assert_eq!(*ours.info.layout(), layout);
     }
 }
 
@@ -155,7 +154,8 @@ fn what_else_a_torrent_says_is_where_libtorrent_puts_it() {
         similar: vec![[0x11; 20]],
         ..Options::default()
     };
-    let ours = plan.finish(&hash(&plan, &[data]), &options).unwrap();
+    let hashes = hash(&plan, &[data]);
+    let ours = plan.finish(&hashes, &options).unwrap();
     assert_same(&ours, golden!("decorated-hybrid-32"));
     assert!(ours.info.private());
     assert_eq!(ours.info.collections(), ["golden things"]);
@@ -181,20 +181,15 @@ fn both_halves_of_a_hybrid_have_the_order_of_the_tree() {
         &named(&["a-b/x", "a/x", "a.d/x", "a/-"]),
     )
     .unwrap();
-    let paths: Vec<_> = plan
-        .files()
-        .iter()
-        .filter(|planned| planned.source.is_some())
-        .collect();
-    let paths: Vec<_> = paths
-        .iter()
-        .map(|planned| planned.file.path.as_str())
+    let paths: Vec<&str> = plan
+        .sources()
+        .flatten()
+        .map(|source| source.path.as_str())
         .collect();
     assert_eq!(paths, ["a/-", "a/x", "a-b/x", "a.d/x"]);
     let data = vec![vec![1]; 4];
-    let made = plan
-        .finish(&hash(&plan, &data), &Options::default())
-        .unwrap();
+    let hashes = hash(&plan, &data);
+    let made = plan.finish(&hashes, &Options::default()).unwrap();
     let strict = crate::bencode::parse(made.info.raw(), crate::bencode::Limits::STRICT);
     assert!(strict.is_ok(), "the tree's keys are sorted");
 }
@@ -231,7 +226,10 @@ fn hashes_of_other_files_are_refused() {
 
     let mut short = good.clone();
     short.pieces.pop();
-    let error = plan.finish(&short, &Options::default()).unwrap_err();
+    let error = plan
+        .clone()
+        .finish(&short, &Options::default())
+        .unwrap_err();
     assert!(matches!(error, MetainfoError::PieceCount { .. }));
 
     let large = good
@@ -243,14 +241,14 @@ fn hashes_of_other_files_are_refused() {
     let (_, layer) = wrong.files[large].as_mut().unwrap();
     *layer = layer.iter().rev().copied().collect();
     assert_eq!(
-        plan.finish(&wrong, &Options::default()),
+        plan.clone().finish(&wrong, &Options::default()),
         Err(MetainfoError::WrongLayer(large))
     );
 
     let mut missing = good.clone();
     missing.files[large].as_mut().unwrap().1 = Layer::default();
     assert_eq!(
-        plan.finish(&missing, &Options::default()),
+        plan.clone().finish(&missing, &Options::default()),
         Err(MetainfoError::MissingLayer(large))
     );
 

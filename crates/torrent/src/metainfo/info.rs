@@ -81,6 +81,16 @@ impl Info {
     /// Reads an info dict from exactly its bytes, as they stand in a torrent file or came from peers
     /// (BEP 9).
     pub fn parse(raw: &[u8]) -> Result<Info, MetainfoError> {
+        Info::read(raw, || raw.into())
+    }
+
+    /// The same from bytes that are kept as they are: the dict of very many files is large.
+    pub fn of(raw: Arc<[u8]>) -> Result<Info, MetainfoError> {
+        Info::read(&raw, || raw.clone())
+    }
+
+    /// `keep` makes the raw dict to hold, once it has proven to be one.
+    fn read(raw: &[u8], keep: impl FnOnce() -> Arc<[u8]>) -> Result<Info, MetainfoError> {
         let (info, oddities) = bencode::parse_noting(raw, Limits::LENIENT)?;
         if info.raw().len() != raw.len() {
             return Err(MetainfoError::TrailingInfo);
@@ -177,7 +187,7 @@ impl Info {
             }),
             notices,
             layout,
-            raw: raw.into(),
+            raw: keep(),
         })))
     }
 

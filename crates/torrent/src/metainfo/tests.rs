@@ -1,5 +1,7 @@
 //! Metainfo of all kinds, good and bad. Torrents by another program are read in the author's tests.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::bencode::{ErrorKind, Owned};
 use crate::layout::Kind;
@@ -714,4 +716,15 @@ fn folders_that_files_share_are_the_same_in_each_path() {
     assert_eq!(paths(&info), ["a/b_/1", "a/b_/2", "a/c", "d", "e/b/1"]);
     let listed: Vec<_> = info.files().map(|file| file.listed_path()).collect();
     assert_eq!(listed, [Some("a/b:/1"), Some("a/b:/2"), None, None, None]);
+}
+
+#[test]
+fn neither_the_dict_nor_the_file_around_it_is_copied_to_be_kept_or_written() {
+    let raw: Arc<[u8]> = around(vec![]).info.raw().clone();
+    let info = Info::of(raw.clone()).unwrap();
+    assert!(Arc::ptr_eq(info.raw(), &raw));
+    let metainfo = Metainfo::of(info);
+    let [_, middle, _] = metainfo.to_parts();
+    assert!(std::ptr::eq(&*middle, &*raw));
+    assert_eq!(Info::of(raw[1..].into()), Info::parse(&raw[1..]));
 }
