@@ -82,10 +82,17 @@ pub fn hash(
         layout.files(),
         "every file of the layout has a path"
     );
+    let count = |wanted| {
+        if wanted { layout.pieces() as usize } else { 0 }
+    };
     let run = Run {
         layout,
         paths,
-        prints: Mutex::new(vec![NO_PRINT; paths.len()]),
+        facts: Mutex::new(Facts {
+            sha1: vec![[0; 20]; count(layout.kind().has_v1())],
+            roots: vec![[0; 32]; count(layout.kind().has_v2())],
+            prints: vec![NO_PRINT; paths.len()],
+        }),
         next: AtomicU32::new(0),
         hashed: AtomicU64::new(0),
         stop: AtomicBool::new(false),
@@ -93,7 +100,7 @@ pub fn hash(
     };
     // A layout has at least one piece: one without bytes is refused when it is made.
     let threads = options.threads.clamp(1, layout.pieces() as usize);
-    let parts: Vec<Result<Part, HashError>> = std::thread::scope(|scope| {
+    let ends: Vec<Result<(), HashError>> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(|| run.work())).collect();
         let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
             thread
@@ -102,47 +109,30 @@ pub fn hash(
         };
         threads.into_iter().map(join).collect()
     });
-    let mut sha1 = vec![
-        [0; 20];
-        if layout.kind().has_v1() {
-            layout.pieces() as usize
-        } else {
-            0
-        }
-    ];
-    let mut roots = vec![
-        [0; 32];
-        if layout.kind().has_v2() {
-            layout.pieces() as usize
-        } else {
-            0
-        }
-    ];
-    let mut cancelled = false;
-    for part in parts {
-        match part {
-            Ok(part) => part.put(&mut sha1, &mut roots),
-            // Another thread that stopped for the same reason says so less well.
-            Err(HashError::Cancelled) => cancelled = true,
-            Err(error) => return Err(error),
-        }
-    }
-    if cancelled {
-        return Err(HashError::Cancelled);
-    }
+    // Another thread that stopped for the same reason says so less well.
+    let is_cancelled = |end: &Result<(), HashError>| matches!(end, Err(HashError::Cancelled));
+    let (cancelled, others): (Vec<_>, Vec<_>) = ends.into_iter().partition(is_cancelled);
+    others
+        .into_iter()
+        .chain(cancelled)
+        .collect::<Result<(), _>>()?;
     run.check_unchanged()?;
+    let Facts {
+        sha1,
+        roots,
+        prints,
+    } = std::mem::take(&mut *run.facts());
     let files = if layout.kind().has_v2() {
         file_hashes(layout, &roots)
     } else {
         Vec::new()
     };
-    let known = std::mem::take(&mut *run.prints());
     Ok(Hashed {
         hashes: Hashes {
             pieces: sha1,
             files,
         },
-        known,
+        known: prints,
     })
 }
 
@@ -161,29 +151,22 @@ fn file_hashes(layout: &Layout, roots: &[Sha256Hash]) -> Vec<Option<torrent::aut
     (0..layout.files()).map(file_hash).collect()
 }
 
-/// What one thread found, in the order it found it: leaves are dropped at once.
+/// What has been found out.
 #[derive(Default)]
-struct Part(Vec<(u32, Option<Sha1Hash>, Option<Sha256Hash>)>);
-
-impl Part {
-    fn put(self, sha1: &mut [Sha1Hash], roots: &mut [Sha256Hash]) {
-        for (piece, hash, root) in self.0 {
-            if let Some(hash) = hash {
-                sha1[piece as usize] = hash;
-            }
-            if let Some(root) = root {
-                roots[piece as usize] = root;
-            }
-        }
-    }
+struct Facts {
+    /// By piece; empty for v2.
+    sha1: Vec<Sha1Hash>,
+    /// By piece; empty for v1. Leaves are dropped at once.
+    roots: Vec<Sha256Hash>,
+    /// Of each file when it was first opened.
+    prints: Vec<Fingerprint>,
 }
 
 /// What the threads share.
 struct Run<'a> {
     layout: &'a Layout,
     paths: &'a [PathBuf],
-    /// Of each file when it was first opened.
-    prints: Mutex<Vec<Fingerprint>>,
+    facts: Mutex<Facts>,
     /// The first piece that nobody has taken.
     next: AtomicU32,
     hashed: AtomicU64,
@@ -193,20 +176,19 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn prints(&self) -> MutexGuard<'_, Vec<Fingerprint>> {
-        self.prints
+    fn facts(&self) -> MutexGuard<'_, Facts> {
+        self.facts
             .lock()
-            .expect("no code panics while it holds the fingerprints")
+            .expect("no code panics while it holds what was found out")
     }
 
-    fn work(&self) -> Result<Part, HashError> {
+    fn work(&self) -> Result<(), HashError> {
         let mut sweeper = Sweeper::default();
         let mut reader = Reader {
             run: self,
             open: None,
             failed: None,
         };
-        let mut part = Part::default();
         while let Some(pieces) = self.take() {
             if self.stop.load(Ordering::Relaxed) || self.options.cancel.load(Ordering::Relaxed) {
                 return Err(HashError::Cancelled);
@@ -220,17 +202,24 @@ impl Run<'_> {
                 self.stop.store(true, Ordering::Relaxed);
                 return Err(error);
             }
-            part.0.extend(
-                checked
-                    .into_iter()
-                    .filter_map(|CheckedPiece { piece, hash }| {
-                        let hash = hash?;
-                        Some((piece, hash.sha1, hash.root))
-                    }),
-            );
+            self.note(checked);
             (self.options.progress)(self.hashed.fetch_add(bytes, Ordering::Relaxed) + bytes);
         }
-        Ok(part)
+        Ok(())
+    }
+
+    /// Notes the hashes of a sweep.
+    fn note(&self, checked: Vec<CheckedPiece>) {
+        let facts = &mut *self.facts();
+        for CheckedPiece { piece, hash } in checked {
+            let Some(hash) = hash else { continue };
+            if let Some(sha1) = hash.sha1 {
+                facts.sha1[piece as usize] = sha1;
+            }
+            if let Some(root) = hash.root {
+                facts.roots[piece as usize] = root;
+            }
+        }
     }
 
     /// The next sweep.
@@ -253,7 +242,8 @@ impl Run<'_> {
     /// Every file is still as it was when it was opened.
     fn check_unchanged(&self) -> Result<(), HashError> {
         for (file, print) in self
-            .prints()
+            .facts()
+            .prints
             .iter()
             .enumerate()
             .filter(|(_, print)| **print != NO_PRINT)
@@ -306,7 +296,7 @@ impl Reader<'_> {
 
     /// Notes a file as it is at first sight; at the next it must be the same.
     fn note(&self, file: usize, print: Fingerprint) -> Result<(), HashError> {
-        let mut prints = self.run.prints();
+        let prints = &mut self.run.facts().prints;
         if print.len != self.run.layout.file(file).len
             || prints[file] != NO_PRINT && prints[file] != print
         {

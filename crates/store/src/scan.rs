@@ -138,7 +138,7 @@ pub fn scan(path: &Path) -> Result<Scan, StoreError> {
     if meta.is_file() {
         fs::File::open(&root).map_err(error)?;
         let name = scan.name.clone();
-        note_name(&mut scan, &name, &name);
+        note_name(&mut scan, &name);
         scan.sources.push(Source {
             path: name,
             len: meta.len(),
@@ -153,111 +153,90 @@ pub fn scan(path: &Path) -> Result<Scan, StoreError> {
         return Err(error(io::Error::other("it is neither a file nor a folder")));
     }
     fs::read_dir(&root).map_err(error)?;
-    // Folders still to be read, the next one last: (where, its path in the torrent).
-    let mut folders = vec![(root.clone(), String::new())];
-    while let Some((folder, inside)) = folders.pop() {
-        read_folder(&mut scan, &root, &folder, &inside, &mut folders);
+    // What is still to be looked at, the next one last.
+    let mut found = Vec::new();
+    read_folder(&mut scan, &root, "", &mut found);
+    while let Some((at, path)) = found.pop() {
+        look(&mut scan, &root, at, path, &mut found);
     }
-    order(&mut scan);
     Ok(scan)
 }
 
-/// Part by part, as a file tree has its files.
-fn order(scan: &mut Scan) {
-    let sources = std::mem::take(&mut scan.sources);
-    let mut both: Vec<(Source, PathBuf)> = sources
-        .into_iter()
-        .zip(std::mem::take(&mut scan.paths))
-        .collect();
-    both.sort_by(|(a, _), (b, _)| a.path.split('/').cmp(b.path.split('/')));
-    (scan.sources, scan.paths) = both.into_iter().unzip();
-}
+/// Something found: where it lies, and its path in the torrent.
+type Found = (PathBuf, String);
 
-fn read_folder(
-    scan: &mut Scan,
-    root: &Path,
-    folder: &Path,
-    inside: &str,
-    folders: &mut Vec<(PathBuf, String)>,
-) {
+/// Puts what a folder holds behind `found`, the first of it last. So the tree is gone through part by part, as a
+/// torrent's file tree has its files.
+fn read_folder(scan: &mut Scan, folder: &Path, inside: &str, found: &mut Vec<Found>) {
+    let mut unreadable = |error: io::Error| {
+        scan.warn(Warning::Unreadable {
+            path: inside.into(),
+            why: error.to_string(),
+        });
+    };
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
-        Err(error) => {
-            return scan.warn(Warning::Unreadable {
-                path: inside.into(),
-                why: error.to_string(),
-            });
-        }
+        Err(error) => return unreadable(error),
     };
+    let before = found.len();
     for entry in entries {
-        let entry = match entry {
-            Ok(entry) => entry,
-            Err(error) => {
-                scan.warn(Warning::Unreadable {
-                    path: inside.into(),
-                    why: error.to_string(),
-                });
-                continue;
+        match entry {
+            Ok(entry) => {
+                let name = entry.file_name();
+                let slash = if inside.is_empty() { "" } else { "/" };
+                let path = format!("{inside}{slash}{}", name.to_string_lossy());
+                found.push((entry.path(), path));
             }
-        };
-        let name = entry.file_name();
-        let text = name.to_string_lossy().into_owned();
-        let path = if inside.is_empty() {
-            text.clone()
-        } else {
-            format!("{inside}/{text}")
-        };
-        if name.to_str().is_none() {
-            scan.warn(Warning::NotUnicode { path: path.clone() });
+            Err(error) => unreadable(error),
         }
-        note_name(scan, &path, &text);
-        // Of the link itself, where it is one.
-        let meta = match entry.metadata() {
-            Ok(meta) => meta,
-            Err(error) => {
-                scan.warn(Warning::Unreadable {
-                    path,
-                    why: error.to_string(),
-                });
-                continue;
-            }
-        };
-        let kind = meta.file_type();
-        if kind.is_dir() {
-            folders.push((entry.path(), path));
-        } else if kind.is_symlink() {
-            link(scan, root, &entry.path(), path);
-        } else if kind.is_file() {
-            match rustix::fs::access(entry.path(), Access::READ_OK) {
-                Ok(()) => {
-                    let executable = is_executable(&meta);
-                    scan.sources.push(Source {
-                        path,
-                        len: meta.len(),
-                        executable,
-                        ..Source::default()
-                    });
-                    scan.paths.push(entry.path());
-                    scan.total += meta.len();
-                }
-                Err(errno) => scan.warn(Warning::Unreadable {
-                    path,
-                    why: io::Error::from(errno).to_string(),
-                }),
-            }
-        } else {
-            let what = match kind {
-                kind if kind.is_fifo() => "pipe",
-                kind if kind.is_socket() => "socket",
-                _ => "device",
-            };
-            scan.warn(Warning::Special { path, what });
+    }
+    found[before..].sort_unstable_by(|(_, a), (_, b)| b.cmp(a));
+}
+
+/// Takes one thing up into the scan, or what a folder holds into `found`.
+fn look(scan: &mut Scan, root: &Path, at: PathBuf, path: String, found: &mut Vec<Found>) {
+    if at.file_name().is_some_and(|name| name.to_str().is_none()) {
+        scan.warn(Warning::NotUnicode { path: path.clone() });
+    }
+    note_name(scan, &path);
+    let unreadable = |error: io::Error, path| Warning::Unreadable {
+        path,
+        why: error.to_string(),
+    };
+    // Of the link itself, where it is one.
+    let meta = match fs::symlink_metadata(&at) {
+        Ok(meta) => meta,
+        Err(error) => return scan.warn(unreadable(error, path)),
+    };
+    let kind = meta.file_type();
+    if kind.is_dir() {
+        read_folder(scan, &at, &path, found);
+    } else if kind.is_symlink() {
+        link(scan, root, at, path);
+    } else if kind.is_file() {
+        if let Err(errno) = rustix::fs::access(&at, Access::READ_OK) {
+            return scan.warn(unreadable(errno.into(), path));
         }
+        scan.sources.push(Source {
+            path,
+            len: meta.len(),
+            executable: is_executable(&meta),
+            ..Source::default()
+        });
+        scan.paths.push(at);
+        scan.total += meta.len();
+    } else {
+        let what = match kind {
+            kind if kind.is_fifo() => "pipe",
+            kind if kind.is_socket() => "socket",
+            _ => "device",
+        };
+        scan.warn(Warning::Special { path, what });
     }
 }
 
 /// A link into the folder is shared as a link (BEP 47); any other is left out.
-fn link(scan: &mut Scan, root: &Path, at: &Path, path: String) {
+fn link(scan: &mut Scan, root: &Path, at: PathBuf, path: String) {
     let resolved = at.canonicalize().ok();
     let target = resolved
         .as_deref()
@@ -270,10 +249,10 @@ fn link(scan: &mut Scan, root: &Path, at: &Path, path: String) {
                 symlink: Some(target.to_owned()),
                 ..Source::default()
             });
-            scan.paths.push(at.to_owned());
+            scan.paths.push(at);
         }
         None => {
-            let target = fs::read_link(at).unwrap_or_default();
+            let target = fs::read_link(&at).unwrap_or_default();
             scan.warn(Warning::LinkLeaves { path, target });
         }
     }
@@ -283,7 +262,8 @@ fn is_executable(meta: &fs::Metadata) -> bool {
     meta.mode() & 0o100 != 0
 }
 
-fn note_name(scan: &mut Scan, path: &str, name: &str) {
+fn note_name(scan: &mut Scan, path: &str) {
+    let name = path.rsplit('/').next().unwrap_or(path);
     if let Some(what) = secret(name) {
         scan.warn(Warning::Secret {
             path: path.to_owned(),
@@ -457,9 +437,9 @@ mod tests {
     fn a_million_warnings_are_a_hundred_and_a_number() {
         let mut scan = Scan::default();
         for number in 0..1000 {
-            note_name(&mut scan, &format!(".{number}"), &format!(".{number}"));
+            note_name(&mut scan, &format!(".{number}"));
         }
-        note_name(&mut scan, "x.kdbx", "x.kdbx");
+        note_name(&mut scan, "x.kdbx");
         assert_eq!((scan.warnings.len(), scan.more), (MAX_WARNINGS + 1, 900));
     }
 }
