@@ -269,7 +269,7 @@ impl Draft {
     }
 
     /// Reads and hashes all of it. What is needed no more is let go on the way: there may be 100,000 files.
-    pub fn hash(mut self, context: &Context, flags: &TorrentFlags) -> Result<Made, Failure> {
+    pub fn hash(self, context: &Context, flags: &TorrentFlags) -> Result<Made, Failure> {
         let (wanted, options) = (flags.wanted()?, flags.options()?);
         if options.private && options.trackers.is_empty() {
             context.console.warn(
@@ -284,69 +284,83 @@ impl Draft {
                     sentence(&error.to_string())
                 ))
             })?;
-        self.scan.sources = Vec::new();
+        let Scan {
+            sources, mut paths, ..
+        } = self.scan;
+        drop(sources);
         if let Some(reason) = reason {
             context.console.note(&reason);
         }
-        let first = self.finish(context, plan, &options)?;
-        let v2 = v2.map(|plan| self.finish(context, plan, &options));
+        let hashed = read(context, &plan, &mut paths)?;
+        if v2.is_none() {
+            paths = Vec::new();
+        }
+        let first = finish(plan, hashed, &options)?;
+        let v2 = v2.map(|plan| {
+            let hashed = read(context, &plan, &mut paths)?;
+            drop(paths);
+            finish(plan, hashed, &options)
+        });
         Ok(Made {
             first,
             v2: v2.transpose()?,
         })
     }
+}
 
-    fn finish(
-        &mut self,
-        context: &Context,
-        plan: Plan,
-        options: &author::Options,
-    ) -> Result<Hashed, Failure> {
-        // Lent to the order of the plan, and given back for the next one.
-        let mut path = |planned: &author::Planned| {
-            planned
-                .source
-                .map_or_else(PathBuf::new, |at| take(&mut self.scan.paths[at]))
-        };
-        let paths: Vec<PathBuf> = plan.files().iter().map(&mut path).collect();
-        let total = plan.layout().payload();
-        let bar = context.console.bar(total);
-        bar.set_prefix("hashing");
-        let progress = |hashed: u64| {
-            bar.set_position(hashed);
-            bar.set_message(format!("{} of {}", Size(hashed), Size(total)));
-        };
-        let hashed = hasher::hash(
-            plan.layout(),
-            &paths,
-            &hasher::Options {
-                threads: std::thread::available_parallelism().map_or(1, usize::from),
-                progress: &progress,
-                cancel: context.interrupt.flag(),
-            },
-        );
-        bar.finish_and_clear();
-        for (planned, path) in plan.files().iter().zip(paths) {
-            if let Some(at) = planned.source {
-                self.scan.paths[at] = path;
-            }
+/// Reads the files of a plan, which lie at `paths` in the order of its sources.
+fn read(context: &Context, plan: &Plan, paths: &mut [PathBuf]) -> Result<hasher::Hashed, Failure> {
+    // Lent to the order of the plan, and given back for the next one.
+    let mut path = |planned: &author::Planned| {
+        planned
+            .source
+            .map_or_else(PathBuf::new, |at| take(&mut paths[at]))
+    };
+    let planned: Vec<PathBuf> = plan.files().iter().map(&mut path).collect();
+    let total = plan.layout().payload();
+    let bar = context.console.bar(total);
+    bar.set_prefix("hashing");
+    let progress = |hashed: u64| {
+        bar.set_position(hashed);
+        bar.set_message(format!("{} of {}", Size(hashed), Size(total)));
+    };
+    let hashed = hasher::hash(
+        plan.layout(),
+        &planned,
+        &hasher::Options {
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            progress: &progress,
+            cancel: context.interrupt.flag(),
+        },
+    );
+    bar.finish_and_clear();
+    for (file, path) in plan.files().iter().zip(planned) {
+        if let Some(at) = file.source {
+            paths[at] = path;
         }
-        let hashed = hashed.map_err(|error| match error {
-            HashError::Cancelled => Failure::interrupted(),
-            HashError::Unreadable(error) => error.into(),
-            changed => Failure::new(Exit::Verification, sentence(&changed.to_string())),
-        })?;
-        let known = hashed.known;
-        let metainfo = plan.finish(&hashed.hashes, options).map_err(|error| {
-            Failure::new(
-                Exit::Other,
-                format!(
-                    "These files cannot be made a torrent: {error}. Rename or leave out that file."
-                ),
-            )
-        })?;
-        Ok(Hashed { metainfo, known })
     }
+    hashed.map_err(|error| match error {
+        HashError::Cancelled => Failure::interrupted(),
+        HashError::Unreadable(error) => error.into(),
+        changed => Failure::new(Exit::Verification, sentence(&changed.to_string())),
+    })
+}
+
+fn finish(
+    plan: Plan,
+    hashed: hasher::Hashed,
+    options: &author::Options,
+) -> Result<Hashed, Failure> {
+    let hasher::Hashed { hashes, known } = hashed;
+    let metainfo = plan.finish(&hashes, options).map_err(|error| {
+        Failure::new(
+            Exit::Other,
+            format!(
+                "These files cannot be made a torrent: {error}. Rename or leave out that file."
+            ),
+        )
+    })?;
+    Ok(Hashed { metainfo, known })
 }
 
 /// Where the second of two torrents goes: `album.torrent` → `album.v2.torrent`.
@@ -361,8 +375,9 @@ pub fn write_torrent(path: &Path, metainfo: &Metainfo) -> Result<(), Failure> {
     let draft = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
     let written = fs::File::create(&draft)
         .and_then(|mut file| {
-            file.write_all(&metainfo.to_bytes())
-                .and_then(|()| file.sync_all())
+            let mut parts = metainfo.to_parts().into_iter();
+            parts.try_for_each(|part| file.write_all(&part))?;
+            file.sync_all()
         })
         .and_then(|()| fs::rename(&draft, path));
     if written.is_err() {
