@@ -110,7 +110,8 @@ pub enum Input {
     /// A transfer is new (it goes to the end of the queue) or something a person chose for it is
     /// different. A new one may run unless [`Output::Hold`] follows.
     Transfer(TransferId, Box<Transfer>),
-    /// How far a transfer is. Unknown transfers are ignored, here and below.
+    /// How far a transfer is, told when something of it changed, a rate that fell to 0 included.
+    /// Unknown transfers are ignored, here and below.
     Progress(TransferId, Progress),
     /// A transfer changes its place.
     Move(TransferId, Move),

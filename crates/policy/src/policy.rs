@@ -241,7 +241,7 @@ impl Policy {
             exempt: self.settings.lan.free,
         };
         let other = ClassRule {
-            limits: Rates::NONE,
+            limits: self.settings.other,
             exempt: false,
         };
         for (class, rule) in [(Class::Lan, lan), (Class::Other, other)] {
@@ -282,7 +282,8 @@ impl Policy {
             Some(ceiling) => settings.buffer_bytes.min(ceiling / BUFFER_PART),
             None => settings.buffer_bytes,
         };
-        self.slots.bound(limits.up, connections);
+        self.slots
+            .bound(limits.tighter(settings.other).up, connections);
         let slots = settings.upload_slots.unwrap_or(self.slots.count());
         let allowance = Allowance {
             connections,

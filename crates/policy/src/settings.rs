@@ -204,6 +204,8 @@ pub struct Settings {
     pub schedule: Vec<Entry>,
     /// Peers in the local network.
     pub lan: Lan,
+    /// All other peers together; what a schedule changes are `limits`, not these.
+    pub other: Rates,
     /// By label.
     pub labels: BTreeMap<String, LabelRules>,
     /// For transfers that have none of their own or their label's.
@@ -238,6 +240,7 @@ impl Default for Settings {
             limits: Rates::NONE,
             schedule: Vec::new(),
             lan: Lan::default(),
+            other: Rates::NONE,
             labels: BTreeMap::new(),
             goals: Goals::default(),
             queue: Queue::default(),
@@ -307,6 +310,7 @@ impl Settings {
     pub fn check(self) -> Result<Checked, WrongSetting> {
         self.limits.check("limits")?;
         self.lan.limits.check("lan.limits")?;
+        self.other.check("other")?;
         self.check_schedule()?;
         self.check_labels()?;
         self.check_queue()?;

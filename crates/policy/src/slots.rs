@@ -33,8 +33,10 @@ pub const MOST_SLOTS: u32 = 500;
 const GENEROUS: u64 = 1 << 20;
 /// Not measured after a change: peers that are new to a slot take so long to reach their speed.
 const SETTLE: Duration = Duration::from_secs(10);
-/// Measured for so long: two rounds of dealing slots.
+/// Measured for so long while steps are coarse: two rounds of dealing slots.
 const MEASURE: Duration = Duration::from_secs(20);
+/// And while they are fine, as what they change is not much more than rates tremble.
+const MEASURE_FINE: Duration = Duration::from_secs(60);
 /// The first rest.
 const REST: Duration = Duration::from_secs(5 * 60);
 /// The longest.
@@ -130,7 +132,12 @@ impl Slots {
         }
         self.bytes = self.bytes.saturating_add(bytes);
         self.measured = self.measured.saturating_add(interval);
-        if self.measured >= MEASURE {
+        let enough = if self.part < FINE {
+            MEASURE
+        } else {
+            MEASURE_FINE
+        };
+        if self.measured >= enough {
             let rate = u128::from(self.bytes) * 1_000_000_000 / self.measured.as_nanos();
             let took = std::mem::take(&mut self.measured);
             self.bytes = 0;
@@ -209,6 +216,7 @@ impl Slots {
 
     /// With `rate` at the present number, would fewer do?
     fn try_fewer(&mut self, rate: u64) {
+        self.part = FINE;
         let step = (self.count / FINE).max(1);
         let fewer = (self.count - step).max(self.least(rate));
         if fewer + step.div_ceil(2) > self.count {

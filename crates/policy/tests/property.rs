@@ -320,7 +320,7 @@ fn drive(steps: &[Step], start: Instant) -> Vec<Output> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
     #[test]
     fn holds_and_releases_alternate_turns_are_kept_and_runs_repeat(

@@ -148,12 +148,22 @@ fn at_the_start_it_says_what_holds_and_then_only_what_changes() {
     rig.set(|_| {});
     rig.tell(Input::Power(Power::Mains));
     assert_eq!(rig.decisions(), []);
-    rig.set(|s| s.lan.free = false);
-    let lan = ClassRule {
-        exempt: false,
-        ..lan
+    let abroad = Rates {
+        down: 0,
+        up: 20 * KIB,
     };
-    assert_eq!(rig.decisions(), [Output::LimitClass(Class::Lan, lan)]);
+    rig.set(|s| (s.lan.free, s.other) = (false, abroad));
+    let rule = |limits| ClassRule {
+        limits,
+        exempt: false,
+    };
+    assert_eq!(
+        rig.decisions(),
+        [
+            Output::LimitClass(Class::Lan, rule(Rates::NONE)),
+            Output::LimitClass(Class::Other, rule(abroad)),
+        ]
+    );
 }
 
 #[test]
@@ -544,4 +554,23 @@ fn ten_thousand_seeds_cost_no_wake_ups() {
     }
     rig.pass(secs(60));
     assert_eq!(rig.policy.deadline(), None);
+}
+
+#[test]
+fn nothing_follows_about_a_transfer_that_is_gone() {
+    let mut rig = Rig::new(|_| {});
+    (0..2).for_each(|id| rig.add(id, download()));
+    rig.decisions();
+    rig.tell(Input::Metered(Some(true)));
+    assert_eq!(
+        rig.policy.poll(),
+        Some(Output::Hold(TransferId(0), Reason::Metered))
+    );
+    rig.tell(Input::Gone(TransferId(1)));
+    assert_eq!(rig.decisions(), []);
+    rig.add(1, download());
+    assert_eq!(
+        rig.decisions(),
+        [Output::Hold(TransferId(1), Reason::Metered)]
+    );
 }

@@ -53,19 +53,32 @@ fn run(slots: &mut Slots, uplink: &mut Uplink, minutes: u64) -> Vec<u32> {
         .collect()
 }
 
+/// That after twenty minutes it has as many slots as expected, however the rate trembles.
+fn settles(capacity: u64, peer: u64, expected: std::ops::RangeInclusive<u32>) {
+    for seed in 1..=40u64 {
+        let uplink = Uplink {
+            seed: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            ..Uplink::new(capacity, peer)
+        };
+        let usual = stays(uplink);
+        assert!(expected.contains(&usual), "{usual}, seed {seed}");
+    }
+}
+
 /// Slots after twenty minutes; and that in the four hours that follow they stay near that number,
 /// and the uplink stays full.
-fn settles(mut uplink: Uplink) -> u32 {
+fn stays(mut uplink: Uplink) -> u32 {
     let mut slots = Slots::default();
     run(&mut slots, &mut uplink, 20);
     let later = run(&mut slots, &mut uplink, 240);
     let mut sorted = later.clone();
     sorted.sort_unstable();
     let usual = sorted[sorted.len() / 2];
-    let away = later.iter().filter(|&&n| n != usual).count();
+    let near = |&&n: &&u32| n.abs_diff(usual) <= usual / FINE;
+    let away = later.len() - later.iter().filter(near).count();
     assert!(
         away * 8 < later.len(),
-        "{away} of {} away from {usual}: {later:?}",
+        "{away} of {} away from {usual}: {sorted:?}",
         later.len()
     );
     let (low, high) = (sorted[0], sorted[sorted.len() - 1]);
@@ -84,27 +97,22 @@ const MBIT: u64 = 125_000;
 
 #[test]
 fn one_mbit_is_given_to_few() {
-    let usual = settles(Uplink::new(MBIT, 100_000));
-    assert!((3..=8).contains(&usual), "{usual}");
+    settles(MBIT, 100_000, 3..=8);
 }
 
 #[test]
 fn twenty_mbit_are_given_to_as_many_as_it_takes() {
     // 25 peers of 100 kB/s fill it.
-    let usual = settles(Uplink::new(20 * MBIT, 100_000));
-    assert!((22..=30).contains(&usual), "{usual}");
-    let usual = settles(Uplink::new(20 * MBIT, 5_000_000));
-    assert!((3..=8).contains(&usual), "{usual}");
+    settles(20 * MBIT, 100_000, 22..=30);
+    settles(20 * MBIT, 5_000_000, 3..=8);
 }
 
 #[test]
 fn a_gbit_is_filled_and_shared() {
     // 62 peers of 2 MB/s would fill it; at 1 MiB/s each, 119 are served well.
-    let usual = settles(Uplink::new(1000 * MBIT, 2_000_000));
-    assert!((100..=130).contains(&usual), "{usual}");
+    settles(1000 * MBIT, 2_000_000, 100..=130);
     // 250 peers of 500 kB/s.
-    let usual = settles(Uplink::new(1000 * MBIT, 500_000));
-    assert!((220..=290).contains(&usual), "{usual}");
+    settles(1000 * MBIT, 500_000, 220..=290);
 }
 
 #[test]
