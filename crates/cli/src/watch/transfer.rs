@@ -219,7 +219,7 @@ impl Transfer {
         let until = if waits {
             " It goes on when there is room."
         } else {
-            ""
+            " It goes on by itself once that is done."
         };
         context
             .console

@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+mod names;
 mod offline;
 mod transfer;
+mod trouble;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use crate::{Desk, Ended, PATIENCE, contents};
 
 /// Flags of a node that meets only those it is told of.
-const ALONE: [&str; 4] = ["--bind", "127.0.0.1:0", "--no-dht", "--no-local-discovery"];
+pub const ALONE: [&str; 4] = ["--bind", "127.0.0.1:0", "--no-dht", "--no-local-discovery"];
 
 /// A command that runs until it is told to stop. Dropped, it is killed.
-struct Running {
+pub struct Running {
     child: Child,
     lines: Receiver<Value>,
     heard: Vec<Value>,
@@ -33,8 +33,12 @@ impl Drop for Running {
 
 impl Running {
     /// Starts a verb with `--json` and waits until it listens.
-    fn start(desk: &Desk, args: &[&str]) -> Running {
-        let mut command = desk.command(args);
+    pub fn start(desk: &Desk, args: &[&str]) -> Running {
+        Running::of(desk.command(args))
+    }
+
+    /// The same, of a command made up elsewhere.
+    pub fn of(mut command: Command) -> Running {
         command
             .args(ALONE)
             .args(["--json", "--yes"])
@@ -62,7 +66,7 @@ impl Running {
     }
 
     /// Waits for this event.
-    fn until(&mut self, name: &str) -> Value {
+    pub fn until(&mut self, name: &str) -> Value {
         let late = Instant::now() + PATIENCE;
         loop {
             match self
@@ -80,12 +84,27 @@ impl Running {
         }
     }
 
+    /// Events of these names that come within this time.
+    pub fn hears(&mut self, names: &[&str], within: Duration) -> Vec<Value> {
+        let end = Instant::now() + within;
+        let mut heard = Vec::new();
+        while let Ok(event) = self
+            .lines
+            .recv_timeout(end.saturating_duration_since(Instant::now()))
+        {
+            if names.iter().any(|name| event["event"] == *name) {
+                heard.push(event);
+            }
+        }
+        heard
+    }
+
     /// What it has written for people, now that it has ended.
     fn said(&mut self) -> String {
         io::read_to_string(self.child.stderr.take().unwrap()).unwrap()
     }
 
-    fn peer(&self) -> String {
+    pub fn peer(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
@@ -108,7 +127,7 @@ impl Running {
 }
 
 /// `starling seed` of these, and its link.
-fn seed(desk: &Desk, args: &[&str]) -> (Running, String) {
+pub fn seed(desk: &Desk, args: &[&str]) -> (Running, String) {
     let mut running = Running::start(desk, &[&["seed"], args].concat());
     let magnet = running.until("seeding")["magnet"]
         .as_str()
@@ -118,7 +137,7 @@ fn seed(desk: &Desk, args: &[&str]) -> (Running, String) {
 }
 
 /// `starling get` in a home of its own.
-fn get(desk: &Desk, args: &[&str]) -> Ended {
+pub fn get(desk: &Desk, args: &[&str]) -> Ended {
     let mut command = desk.command(&[&["get"], args, &ALONE].concat());
     command.env("STARLING_HOME", desk.path("other-home"));
     Ended::of(command)
