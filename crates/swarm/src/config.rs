@@ -23,10 +23,14 @@ pub struct Config {
     /// that each soon has something to pass on: at 250 kB/s fifty peers finish in 38 s with 8 and
     /// in 51 s with 16 (`cargo xtask sim fifty-peers`).
     pub unchoke_slots: usize,
-    /// Bytes a second of payload we ask for; 0: no limit.
+    /// Bytes a second of payload we ask for; 0: no limit. [`Input::Limits`](crate::Input::Limits)
+    /// changes it, and sets narrower ones.
     pub limit_down: u64,
     /// Bytes a second of payload we send; 0: no limit.
     pub limit_up: u64,
+    /// Peers on the local network ([`Class::Lan`](crate::Class::Lan)) are bound by limits of their
+    /// class alone.
+    pub lan_free: bool,
     /// How often unchoke slots are dealt anew. 10 s lets TCP reach its speed (BEP 3).
     pub choke_interval: Duration,
     /// Requests we let a peer have queued with us, sent as `reqq`.
@@ -50,6 +54,7 @@ impl Default for Config {
             unchoke_slots: 8,
             limit_down: 0,
             limit_up: 0,
+            lan_free: false,
             choke_interval: Duration::from_secs(10),
             request_queue: 1024,
             max_outstanding: 512,

@@ -1,6 +1,6 @@
 //! The engine's vocabulary: the facts that go in and the decisions that come out.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -33,6 +33,42 @@ pub enum Source {
     Local,
     /// It connected to us.
     Incoming,
+}
+
+/// Where a peer is, as far as limits care.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Class {
+    /// On this computer or its local network: a loopback, link-local or private address (RFC 1918,
+    /// RFC 3927, RFC 4193, RFC 4291).
+    Lan,
+    /// Anywhere else.
+    Other,
+}
+
+impl Class {
+    /// The class of an address.
+    pub fn of(ip: IpAddr) -> Class {
+        let near = match ip.to_canonical() {
+            IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+            IpAddr::V6(ip) => {
+                ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()
+            }
+        };
+        if near { Class::Lan } else { Class::Other }
+    }
+}
+
+/// What a rate limit is about. A block must be allowed by all limits that are about it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Scope {
+    /// Everything.
+    Session,
+    /// The torrents of a group; see [`Input::Group`].
+    Group(u32),
+    /// One torrent.
+    Torrent(TorrentId),
+    /// Peers that are there.
+    Class(Class),
 }
 
 /// A torrent handed to the session.
@@ -79,6 +115,13 @@ pub enum Input {
     Prioritize(TorrentId, Vec<u8>),
     /// Somebody reads here: this piece is wanted by then. For streaming.
     Deadline(TorrentId, u32, Instant),
+    /// New rate limits: payload bytes a second asked for and sent; 0: none. Those of a torrent go
+    /// when it goes, all others stay until they are set anew.
+    Limits(Scope, u64, u64),
+    /// The group a torrent belongs to, for limits that it shares with others.
+    Group(TorrentId, Option<u32>),
+    /// As [`Config::lan_free`](crate::Config::lan_free).
+    LanFree(bool),
     /// Addresses of peers of this torrent.
     Peers(TorrentId, Source, Vec<SocketAddr>),
 

@@ -10,7 +10,7 @@ use torrent::wire::{BlockRef, Message};
 
 use crate::pipeline::Pipeline;
 use crate::rate::Meter;
-use crate::{Bitfield, Config, ConnId};
+use crate::{Bitfield, Class, Config, ConnId};
 
 /// Requests cancelled or given up that may still be answered: remembered this long.
 const LATE: Duration = Duration::from_secs(60);
@@ -95,6 +95,8 @@ pub struct Peer {
     pub addr: SocketAddr,
     /// We dialled it.
     pub outgoing: bool,
+    /// Which limits bind it.
+    pub class: Class,
     /// When the handshakes were done.
     pub since: Instant,
     /// Its peer id.
@@ -141,6 +143,8 @@ pub struct Peer {
     pub queue: VecDeque<BlockRef>,
     /// Handed to the road and not yet sent, in bytes.
     pub sending: u32,
+    /// Whether it waits until limits let it be asked for more, and be given more.
+    pub waits: [bool; 2],
     /// Blocks that came unasked, and requests we could not honour: too many and it goes.
     pub nonsense: u32,
 
@@ -181,6 +185,7 @@ impl Peer {
             conn,
             addr,
             outgoing: false,
+            class: Class::of(addr.ip()),
             since: now,
             id,
             fast: false,
@@ -207,6 +212,7 @@ impl Peer {
             pipeline: Pipeline::new(now, config.max_outstanding.min(250)),
             queue: VecDeque::new(),
             sending: 0,
+            waits: [false; 2],
             nonsense: 0,
             down: Meter::new(now),
             up: Meter::new(now),
@@ -281,15 +287,18 @@ impl Peer {
             .retain(|a| a.live || now.saturating_duration_since(a.at) < LATE);
     }
 
-    /// The next block it may have now, given what is on its way already.
-    pub fn next_upload(&mut self, may: impl FnOnce(u32) -> bool) -> Option<BlockRef> {
+    /// The next block to send it, if its road has room.
+    pub fn next_upload(&self) -> Option<BlockRef> {
         let block = *self.queue.front()?;
-        if self.sending > 0 && self.sending + block.len > SENDING || !may(block.len) {
-            return None;
+        let room = self.sending == 0 || self.sending + block.len <= SENDING;
+        room.then_some(block)
+    }
+
+    /// [`Peer::next_upload`] goes to the road.
+    pub fn hand_over(&mut self) {
+        if let Some(block) = self.queue.pop_front() {
+            self.sending += block.len;
         }
-        self.queue.pop_front();
-        self.sending += block.len;
-        Some(block)
     }
 
     /// The message that refuses a request, for peers that understand it.

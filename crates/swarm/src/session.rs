@@ -1,8 +1,9 @@
 //! The session: what torrents compete for, and who gets which fact.
 //!
-//! Here are the loop and the clock; connections and unchoke slots lie in the modules below.
+//! Here are the loop and the clock; connections, unchoke slots and limits lie in the modules below.
 
 mod connections;
+mod limits;
 mod slots;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -12,9 +13,9 @@ use std::time::{Duration, Instant};
 use torrent::wire::BlockRef;
 
 use crate::choker::Choker;
-use crate::rate::Bucket;
+use crate::rate::Limiter;
 use crate::torrent::{Shared, Torrent};
-use crate::{Config, ConnId, Input, Output, Reason, Status, TorrentId, Verdict};
+use crate::{Config, ConnId, Input, Output, Reason, Scope, Status, TorrentId, Verdict};
 
 /// How often stalled peers, keep-alives and waiting dials are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -62,15 +63,19 @@ impl Session {
     /// A session with no torrents. The same seed and facts give the same decisions.
     pub fn new(config: Config, seed: u64, now: Instant) -> Session {
         let mut rng = fastrand::Rng::with_seed(seed);
+        let mut limiter = Limiter::new(config.lan_free);
+        let Config {
+            limit_down: down,
+            limit_up: up,
+            ..
+        } = config;
+        limiter.set(now, Scope::Session, down, up);
         Session {
             shared: Shared {
-                down: Bucket::new(now, config.limit_down),
-                up: Bucket::new(now, config.limit_up),
+                limiter,
                 config,
                 out: VecDeque::new(),
                 unchoked: 0,
-                starved_down: false,
-                starved_up: false,
                 learnt: Vec::new(),
                 closed: Vec::new(),
             },
@@ -102,17 +107,8 @@ impl Session {
 
     /// When to hand over [`Input::Timeout`]; `None`: only facts wake it.
     pub fn deadline(&self) -> Option<Instant> {
-        // A bucket that holds nobody back may say anything.
-        let Shared {
-            starved_down,
-            starved_up,
-            down,
-            up,
-            ..
-        } = &self.shared;
-        let down = starved_down.then(|| down.ready_at()).flatten();
-        let up = starved_up.then(|| up.ready_at()).flatten();
-        [self.tick_at, down, up].into_iter().flatten().min()
+        let limits = self.shared.limiter.deadline();
+        [self.tick_at, limits].into_iter().flatten().min()
     }
 
     /// A fact.
@@ -168,6 +164,14 @@ impl Session {
                     t.block_unreadable(shared, now, conn, block);
                 }
             }
+            Input::Limits(scope, down, up) => self.limit(now, scope, down, up),
+            Input::LanFree(free) => self.shared.limiter.set_lan_free(now, free),
+            Input::Group(id, group) => {
+                if let Some(t) = self.torrents.get_mut(&id) {
+                    t.group = group;
+                    self.shared.limiter.regroup(now, id, group);
+                }
+            }
             Input::Timeout => self.timeout(now),
             Input::Pause(id, why) => self.pause(now, id, why),
             Input::WriteFailed(id, piece, why) => {
@@ -191,6 +195,7 @@ impl Session {
             }
         }
         self.settle();
+        self.deal_turns(now);
         self.dial(now);
     }
 
@@ -214,7 +219,9 @@ impl Session {
         let Some((t, shared)) = self.live(conn) else {
             return false;
         };
-        t.block_arrived(shared, now, conn, block, kept)
+        let wanted = t.block_arrived(shared, now, conn, block, kept);
+        self.deal_turns(now);
+        wanted
     }
 
     /// A torrent at a glance.
@@ -259,14 +266,6 @@ impl Session {
     /// Connections in any stage.
     pub fn connections(&self) -> usize {
         self.conns.len()
-    }
-
-    /// New limits in bytes a second; 0: none.
-    pub fn set_limits(&mut self, down: u64, up: u64) {
-        self.shared.config.limit_down = down;
-        self.shared.config.limit_up = up;
-        self.shared.down.set_rate(down);
-        self.shared.up.set_rate(up);
     }
 
     fn live(&mut self, conn: ConnId) -> Option<(&mut Torrent, &mut Shared)> {
@@ -323,6 +322,7 @@ impl Session {
     fn remove(&mut self, now: Instant, id: TorrentId) {
         self.pause(now, id, Some(String::new()));
         self.active.remove(&id);
+        self.shared.limiter.forget(id);
         if let Some(torrent) = self.torrents.remove(&id) {
             for hash in torrent.hashes.wire() {
                 if self.by_hash.get(&hash) == Some(&id) {
@@ -345,31 +345,9 @@ impl Session {
     }
 
     fn timeout(&mut self, now: Instant) {
-        let down = std::mem::take(&mut self.shared.starved_down);
-        let up = std::mem::take(&mut self.shared.starved_up);
-        if down || up {
-            self.feed(now);
-        }
+        self.shared.limiter.wake(now);
         if self.tick_at.is_some_and(|at| now >= at) {
             self.tick(now);
-        }
-    }
-
-    /// A limit held somebody back: goes on where it can.
-    fn feed(&mut self, now: Instant) {
-        let ids: Vec<TorrentId> = self.active.iter().copied().collect();
-        // The first to be served takes most of what has come: a different one each time.
-        let start = self.rng.usize(..ids.len().max(1));
-        for id in ids[start..].iter().chain(&ids[..start]) {
-            let Some(t) = self.torrents.get_mut(id) else {
-                continue;
-            };
-            let mut conns: Vec<ConnId> = t.peers.keys().copied().collect();
-            self.rng.shuffle(&mut conns);
-            for conn in conns {
-                t.pump(&mut self.shared, now, conn);
-                t.refill(&mut self.shared, now, conn);
-            }
         }
     }
 

@@ -27,7 +27,7 @@ use crate::hashes::{Expected, Hashes};
 use crate::metadata::Fetch;
 use crate::peer::{Peer, Pieces};
 use crate::picker::{Arrival, Asker, Picker};
-use crate::rate::{Bucket, Meter};
+use crate::rate::{Flow, Limiter, Meter, Way};
 use crate::roster::Roster;
 use crate::{
     Add, Bitfield, Config, ConnId, Event, Output, PieceDigest, Reason, Source, State, Status,
@@ -47,14 +47,9 @@ pub(crate) const OUR_UPLOAD_ONLY: u8 = 4;
 pub(crate) struct Shared {
     pub config: Config,
     pub out: VecDeque<Output>,
-    pub down: Bucket,
-    pub up: Bucket,
+    pub limiter: Limiter,
     /// Peers unchoked now, of all torrents.
     pub unchoked: usize,
-    /// The limit on what we ask for held something back: try again when its bucket says so.
-    pub starved_down: bool,
-    /// The same with what we send.
-    pub starved_up: bool,
     /// Info-hashes learnt since the session last looked.
     pub learnt: Vec<(TorrentId, InfoHashes)>,
     /// Connections that torrents closed since then.
@@ -88,6 +83,8 @@ pub(crate) struct Torrent {
     culprits: Culprits,
     pub roster: Roster,
     pub peers: BTreeMap<ConnId, Peer>,
+    /// The torrents it shares limits with.
+    pub group: Option<u32>,
     file_priorities: Vec<u8>,
     /// Addresses behind connections that delivered blocks.
     authors: BTreeMap<ConnId, IpAddr>,
@@ -139,6 +136,7 @@ impl Torrent {
             culprits: Culprits::default(),
             roster,
             peers: BTreeMap::new(),
+            group: None,
             file_priorities,
             authors: BTreeMap::new(),
             unjudged: BTreeMap::new(),

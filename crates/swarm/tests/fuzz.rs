@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use bolero::check;
 use swarm::{
-    Add, Config, ConnId, Event, Input, Output, PieceDigest, Session, Source, TorrentId, Verdict,
+    Add, Class, Config, ConnId, Event, Input, Output, PieceDigest, Scope, Session, Source,
+    TorrentId, Verdict,
 };
 use torrent::ids::Sha256Hash;
 use torrent::layout::BLOCK;
@@ -467,7 +468,25 @@ impl Driver {
 
     /// What a person or a disk does.
     fn control(&mut self, tape: &mut Tape<'_>, id: TorrentId, piece: u32) {
-        match tape.byte() % 8 {
+        match tape.byte() % 11 {
+            8 => {
+                let scope = match tape.byte() % 5 {
+                    0 => Scope::Session,
+                    1 => Scope::Group(u32::from(tape.byte() % 2)),
+                    2 => Scope::Class(Class::Lan),
+                    3 => Scope::Class(Class::Other),
+                    _ => Scope::Torrent(id),
+                };
+                let mut rate = || [0, 16_384, 100_000, u64::MAX][usize::from(tape.byte() % 4)];
+                let (down, up) = (rate(), rate());
+                self.handle(Input::Limits(scope, down, up));
+            }
+            9 => {
+                let group = tape.byte() % 3;
+                let group = (group > 0).then(|| u32::from(group - 1));
+                self.handle(Input::Group(id, group));
+            }
+            10 => self.handle(Input::LanFree(tape.byte() & 1 == 1)),
             0 => {
                 self.handle(Input::Remove(id));
                 self.verified.retain(|(torrent, _)| *torrent != id);

@@ -110,11 +110,12 @@ impl Torrent {
 
     /// The connection is gone (or we close it): its work goes back.
     pub fn disconnected(&mut self, shared: &mut Shared, now: Instant, conn: ConnId) {
-        let Some(mut peer) = self.peers.remove(&conn) else {
+        self.take_back(shared, conn, |_| true);
+        let Some(peer) = self.peers.remove(&conn) else {
             return;
         };
-        for block in peer.give_up(|_| true) {
-            self.picker.released(conn, block);
+        if peer.waits != [false; 2] {
+            shared.limiter.leave(self.id, conn);
         }
         self.picker.disown(conn);
         if let Pieces::Some(bits) = &peer.pieces {

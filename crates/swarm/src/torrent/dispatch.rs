@@ -10,9 +10,11 @@ use torrent::extension;
 use torrent::wire::{BlockRef, Message};
 
 use super::connections::ALLOWED_FAST;
+use super::downloading::flow;
 use crate::hashes::Served;
 use crate::metadata::{self, Progress};
 use crate::peer::Pieces;
+use crate::rate::Way;
 use crate::torrent::{
     MOST_NONSENSE, OUR_DONT_HAVE, OUR_METADATA, OUR_PEX, OUR_UPLOAD_ONLY, Shared, Torrent,
 };
@@ -127,10 +129,10 @@ impl Torrent {
         if !peer.fast {
             // A choke takes back all that was asked. With BEP 6 each request is answered all the
             // same, by its block or by a reject: what the road has begun to send still comes.
-            for block in peer.give_up(|_| true) {
-                self.picker.released(conn, block);
+            self.take_back(shared, conn, |_| true);
+            if let Some(peer) = self.peers.get_mut(&conn) {
+                peer.asked.clear();
             }
-            peer.asked.clear();
         }
         self.picker.disown(conn);
         self.refill_all(shared, now);
@@ -307,6 +309,9 @@ impl Torrent {
         if !asked.live {
             return Ok(());
         }
+        let flow = flow(self.id, self.group, peer);
+        let len = u64::from(block.len);
+        shared.limiter.give_back(Way::Down, flow, len);
         self.picker.released(conn, block);
         // What it let us have while choked is over: without this we would ask again at once.
         peer.allowed_us.remove(&block.piece);
@@ -521,9 +526,7 @@ impl Torrent {
             }
             Pieces::Early { .. } => return Ok(()),
         }
-        for block in peer.give_up(|b| b.piece == piece) {
-            self.picker.released(conn, block);
-        }
+        self.take_back(shared, conn, |b| b.piece == piece);
         self.recount(shared, now, conn);
         Ok(())
     }

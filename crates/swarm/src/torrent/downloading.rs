@@ -38,31 +38,65 @@ impl Torrent {
         self.refill(shared, now, conn);
     }
 
-    /// Asks a peer for as many blocks as its pipeline has room for.
+    /// How many blocks a peer could be asked for now.
+    fn room(&self, peer: &Peer) -> usize {
+        let willing = !peer.chokes_us || !peer.allowed_us.is_empty();
+        let stalled = peer.pipeline.is_stalled() && !peer.asked.is_empty();
+        if self.info.is_none() || !self.is_running() || !peer.interested || !willing || stalled {
+            return 0;
+        }
+        peer.pipeline.room(peer.live)
+    }
+
+    /// Asks a peer for as many blocks as its pipeline has room for; with limits, it waits for its
+    /// turn.
     pub(crate) fn refill(&mut self, shared: &mut Shared, now: Instant, conn: ConnId) {
-        let (Some(info), true) = (&self.info, self.is_running()) else {
+        let Some(peer) = self.peers.get(&conn) else {
             return;
         };
-        let Some(peer) = self.peers.get_mut(&conn) else {
-            return;
-        };
-        if !peer.interested || peer.chokes_us && peer.allowed_us.is_empty() {
-            return;
-        }
-        if peer.pipeline.is_stalled() && !peer.asked.is_empty() {
-            return;
-        }
-        let mut room = peer.pipeline.room(peer.live);
-        if shared.config.limit_down > 0 {
-            let affordable = (0..room)
-                .take_while(|_| shared.down.take(now, u64::from(BLOCK)))
-                .count();
-            shared.starved_down |= affordable < room;
-            room = affordable;
-        }
+        let room = self.room(peer);
         if room == 0 {
             return;
         }
+        let flow = flow(self.id, self.group, peer);
+        if !shared.limiter.binds(Way::Down, flow) {
+            self.ask(shared, now, conn, room);
+        } else if let Some(peer) = self.peers.get_mut(&conn) {
+            wait(shared, now, Way::Down, flow, peer, BLOCK);
+        }
+    }
+
+    /// A peer's turn to be asked for so many bytes.
+    pub fn turn_down(&mut self, shared: &mut Shared, now: Instant, conn: ConnId, bytes: u64) {
+        let Some(peer) = self.peers.get_mut(&conn) else {
+            return;
+        };
+        peer.waits[Way::Down as usize] = false;
+        let flow = flow(self.id, self.group, peer);
+        let peer = &self.peers[&conn];
+        let room = self.room(peer);
+        let block = u64::from(BLOCK);
+        let turn = room.min(usize::try_from(bytes / block).unwrap_or(usize::MAX));
+        let (asked, used) = self.ask(shared, now, conn, turn);
+        shared.limiter.charge(Way::Down, flow, used);
+        // Fewer than it had a turn for: there is nothing else to ask of it.
+        if asked == turn && room > turn {
+            self.refill(shared, now, conn);
+        }
+    }
+
+    /// Asks a peer for so many blocks, if there are so many that it has. Returns how many it was
+    /// asked for, and their bytes.
+    fn ask(
+        &mut self,
+        shared: &mut Shared,
+        now: Instant,
+        conn: ConnId,
+        room: usize,
+    ) -> (usize, u64) {
+        let (Some(info), Some(peer)) = (&self.info, self.peers.get_mut(&conn)) else {
+            return (0, 0);
+        };
         let allowed = |p: u32| !peer.chokes_us || peer.allowed_us.contains(&p);
         let asker = Asker {
             conn,
@@ -73,15 +107,48 @@ impl Torrent {
             asked: &|b| peer.is_asked(b),
         };
         let picked = self.picker.pick(now, info.layout(), &asker);
-        if shared.config.limit_down > 0 {
-            shared
-                .down
-                .give_back((room - picked.len()) as u64 * u64::from(BLOCK));
-        }
+        let blocks = picked.len();
+        let mut bytes = 0;
         for block in picked {
+            bytes += u64::from(block.len);
             peer.ask(now, block);
             shared.send(now, peer, Message::Request(block));
         }
+        (blocks, bytes)
+    }
+
+    /// Gives up requests to a peer that `fits` picks: others may be asked for them, and what was
+    /// paid for them is free again.
+    pub(crate) fn take_back(
+        &mut self,
+        shared: &mut Shared,
+        conn: ConnId,
+        fits: impl FnMut(BlockRef) -> bool,
+    ) -> Vec<BlockRef> {
+        let Some(peer) = self.peers.get_mut(&conn) else {
+            return Vec::new();
+        };
+        let flow = flow(self.id, self.group, peer);
+        let given = peer.give_up(fits);
+        for &block in &given {
+            self.picker.released(conn, block);
+            let len = u64::from(block.len);
+            shared.limiter.give_back(Way::Down, flow, len);
+        }
+        given
+    }
+
+    /// A limit was lowered: a peer keeps its oldest request, and is asked for the others again when
+    /// it is their turn.
+    pub fn rein_in(&mut self, shared: &mut Shared, now: Instant, conn: ConnId) {
+        let mut first = true;
+        let given = self.take_back(shared, conn, |_| !std::mem::take(&mut first));
+        if let Some(peer) = self.peers.get_mut(&conn) {
+            for block in given {
+                shared.send(now, peer, Message::Cancel(block));
+            }
+        }
+        self.refill(shared, now, conn);
     }
 
     pub(crate) fn refill_all(&mut self, shared: &mut Shared, now: Instant) {
@@ -127,7 +194,12 @@ impl Torrent {
         if let Some(peer) = self.peers.get_mut(&conn) {
             peer.heard = now;
             peer.down.add(now, len);
-            if let Some(asked) = peer.answered(block) {
+            let asked = peer.answered(block);
+            if !asked.is_some_and(|asked| asked.live) {
+                let flow = flow(self.id, self.group, peer);
+                shared.limiter.charge(Way::Down, flow, len);
+            }
+            if let Some(asked) = asked {
                 let rate = peer.down.rate(now);
                 peer.pipeline.arrived(now, asked.at, rate);
                 self.best_gap = self
@@ -168,14 +240,13 @@ impl Torrent {
         but: ConnId,
         block: BlockRef,
     ) {
-        let mut freed = Vec::new();
-        for peer in self.peers.values_mut().filter(|p| p.conn != but) {
-            for block in peer.give_up(|b| b == block) {
-                freed.push(peer.conn);
+        let asked = |p: &&Peer| p.conn != but && p.is_asked(block);
+        let freed: Vec<ConnId> = self.peers.values().filter(asked).map(|p| p.conn).collect();
+        for conn in freed {
+            self.take_back(shared, conn, |b| b == block);
+            if let Some(peer) = self.peers.get_mut(&conn) {
                 shared.send(now, peer, Message::Cancel(block));
             }
-        }
-        for conn in freed {
             self.refill(shared, now, conn);
         }
     }
@@ -210,5 +281,30 @@ impl Torrent {
                 self.close(shared, now, conn, reason);
             }
         }
+    }
+}
+
+/// What decides which limits bind a peer.
+pub(super) fn flow(torrent: TorrentId, group: Option<u32>, peer: &Peer) -> Flow {
+    Flow {
+        torrent,
+        group,
+        class: peer.class,
+    }
+}
+
+/// A peer stands in line until limits allow it so many bytes.
+pub(super) fn wait(
+    shared: &mut Shared,
+    now: Instant,
+    way: Way,
+    flow: Flow,
+    peer: &mut Peer,
+    bytes: u32,
+) {
+    if !std::mem::replace(&mut peer.waits[way as usize], true) {
+        shared
+            .limiter
+            .join(now, way, flow, peer.conn, u64::from(bytes));
     }
 }

@@ -1,9 +1,10 @@
 //! What peers are given: blocks, and slots to ask for them.
 
+use super::downloading::{flow, wait};
 use super::*;
 
 impl Torrent {
-    /// Hands over what a peer may be sent now.
+    /// Hands over what a peer may be sent now; with limits, it waits for its turn.
     pub(crate) fn pump(&mut self, shared: &mut Shared, now: Instant, conn: ConnId) {
         if self.paused.is_some() {
             return;
@@ -11,19 +12,37 @@ impl Torrent {
         let Some(peer) = self.peers.get_mut(&conn) else {
             return;
         };
-        loop {
-            let mut held = false;
-            let up = &mut shared.up;
-            let next = peer.next_upload(|len| {
-                held = !up.take(now, u64::from(len));
-                !held
-            });
-            shared.starved_up |= held;
-            let Some(block) = next else { return };
-            shared
-                .out
-                .push_back(Output::SendBlock(conn, self.id, block));
+        let flow = flow(self.id, self.group, peer);
+        let bound = shared.limiter.binds(Way::Up, flow);
+        while let Some(block) = peer.next_upload() {
+            if bound {
+                return wait(shared, now, Way::Up, flow, peer, block.len);
+            }
+            peer.hand_over();
+            let block = Output::SendBlock(conn, self.id, block);
+            shared.out.push_back(block);
         }
+    }
+
+    /// A peer's turn to be sent so many bytes.
+    pub fn turn_up(&mut self, shared: &mut Shared, now: Instant, conn: ConnId, mut bytes: u64) {
+        let Some(peer) = self.peers.get_mut(&conn) else {
+            return;
+        };
+        peer.waits[Way::Up as usize] = false;
+        let flow = flow(self.id, self.group, peer);
+        while let Some(block) = peer.next_upload() {
+            let len = u64::from(block.len);
+            if bytes == 0 {
+                break;
+            }
+            bytes = bytes.saturating_sub(len);
+            shared.limiter.charge(Way::Up, flow, len);
+            peer.hand_over();
+            let block = Output::SendBlock(conn, self.id, block);
+            shared.out.push_back(block);
+        }
+        self.pump(shared, now, conn);
     }
 
     pub fn block_sent(&mut self, shared: &mut Shared, now: Instant, conn: ConnId, block: BlockRef) {

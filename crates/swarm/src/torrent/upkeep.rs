@@ -44,14 +44,14 @@ impl Torrent {
         if peer.live > 0 && now >= peer.pipeline.stalls_at() {
             // All of it goes to others. The oldest request is not taken back, so that the peer can
             // show that it has recovered.
-            for (n, block) in peer.give_up(|_| true).into_iter().enumerate() {
-                self.picker.released(conn, block);
-                if n > 0 {
+            peer.pipeline.stall(now);
+            let given = self.take_back(shared, conn, |_| true);
+            if let Some(peer) = self.peers.get_mut(&conn) {
+                for block in given.into_iter().skip(1) {
                     shared.send(now, peer, Message::Cancel(block));
                 }
             }
             self.picker.disown(conn);
-            peer.pipeline.stall(now);
         }
         self.ask_metadata(shared, now, conn);
         self.ask_hashes(shared, now, conn);
