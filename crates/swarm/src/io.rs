@@ -113,8 +113,14 @@ pub enum Input {
     Pause(TorrentId, Option<String>),
     /// New file priorities, as in [`Add::file_priorities`].
     Prioritize(TorrentId, Vec<u8>),
-    /// Somebody reads here: this piece is wanted by then. For streaming.
+    /// Somebody reads here: this piece is wanted by then, before all others. Of several readers of
+    /// a piece the first counts.
     Deadline(TorrentId, u32, Instant),
+    /// Nobody reads any more. When one of several readers stops or jumps, the deadlines of the
+    /// others are given again.
+    ClearDeadlines(TorrentId),
+    /// Whether new pieces come in order, or the rarest first. Deadlines come before either.
+    Sequential(TorrentId, bool),
     /// New rate limits: payload bytes a second asked for and sent; 0: none. Those of a torrent go
     /// when it goes, all others stay until they are set anew.
     Limits(Scope, u64, u64),

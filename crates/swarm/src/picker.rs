@@ -1,15 +1,17 @@
 //! Which blocks to ask of whom.
 //!
 //! Order of preference for one peer: pieces somebody is about to read (deadlines); the pieces this
-//! peer has begun; pieces nobody works on any more; the rarest new piece, ties broken at random;
-//! pieces others have begun; and when nothing else is left (*end game*), blocks already asked of
+//! peer has begun; pieces nobody works on any more; the rarest new piece, ties broken at random
+//! (or the first one, when pieces are to come in order); pieces others have begun; and when nothing else is left (*end game*), blocks already asked of
 //! others. A piece stays with one peer as long as there is other work: its hash can then follow
 //! the data, and a bad piece has one culprit.
 //!
 //! Knows nothing of connections beyond their ids: the torrent tells it what each peer has.
 
+mod deadlines;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use torrent::layout::{BLOCK, Layout};
 use torrent::wire::BlockRef;
@@ -24,8 +26,6 @@ const RANDOM_FIRST: u32 = 4;
 const END_GAME_COPIES: u8 = 2;
 /// Blocks taken from others' requests at once in the end game.
 const END_GAME_BATCH: usize = 8;
-/// A piece wanted within this time is asked of a second peer as well.
-const DEADLINE_NEAR: Duration = Duration::from_millis(1500);
 /// Availability is told apart up to here; beyond it pieces are all "common".
 const COMMON: u16 = 255;
 
@@ -48,6 +48,8 @@ struct Partial {
     owner: Option<ConnId>,
     /// Failed before with several contributors: only one peer may deliver it now.
     solo: bool,
+    /// When its blocks were last asked for because of its deadline.
+    hurried: Option<Instant>,
 }
 
 impl Partial {
@@ -99,7 +101,12 @@ pub struct Picker {
     /// `fresh` must be rebuilt before use: cheaper than following a whole bitfield.
     stale: bool,
     partials: BTreeMap<u32, Partial>,
+    /// Pieces somebody will read, the first to be read first.
     deadlines: BTreeSet<(Instant, u32)>,
+    /// The same by piece, with the time since when it is known.
+    due: BTreeMap<u32, (Instant, Instant)>,
+    /// New pieces in order, not the rarest first.
+    sequential: bool,
     /// Wanted pieces not yet verified.
     left: u32,
     max_partials: usize,
@@ -121,6 +128,8 @@ impl Picker {
             stale: true,
             partials: BTreeMap::new(),
             deadlines: BTreeSet::new(),
+            due: BTreeMap::new(),
+            sequential: false,
             max_partials: 16,
             seed,
             rng: fastrand::Rng::with_seed(seed),
@@ -176,12 +185,10 @@ impl Picker {
         self.stale |= old != priority;
     }
 
-    /// Somebody will read this piece at `when`.
-    pub fn set_deadline(&mut self, piece: u32, when: Instant) {
-        if self.wants(piece) {
-            self.deadlines.retain(|&(_, p)| p != piece);
-            self.deadlines.insert((when, piece));
-        }
+    /// Whether new pieces are begun in order, or the rarest first.
+    pub fn set_sequential(&mut self, sequential: bool) {
+        self.stale |= self.sequential != sequential;
+        self.sequential = sequential;
     }
 
     /// One more peer has this piece. Peers that have everything need not be counted: they make
@@ -216,10 +223,17 @@ impl Picker {
 
     fn rank(&self, piece: u32) -> u32 {
         let urgency = 7 - u32::from(self.priority[piece as usize]);
-        urgency << 16 | u32::from(self.availability[piece as usize].min(COMMON))
+        let rarity = match self.sequential {
+            true => 0,
+            false => self.availability[piece as usize].min(COMMON),
+        };
+        urgency << 16 | u32::from(rarity)
     }
 
     fn key(&self, piece: u32, rank: u32) -> (u32, u32, u32) {
+        if self.sequential {
+            return (rank, 0, piece);
+        }
         // A fixed shuffle of pieces, different for each session: ties are broken at random, and
         // an order once made stays valid.
         let mix = (u64::from(piece) ^ self.seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -275,33 +289,6 @@ impl Picker {
         picked
     }
 
-    fn pick_deadlines(
-        &mut self,
-        now: Instant,
-        layout: &Layout,
-        asker: &Asker<'_>,
-        picked: &mut Vec<BlockRef>,
-    ) {
-        let due: Vec<(Instant, u32)> = self
-            .deadlines
-            .iter()
-            .copied()
-            .filter(|&(_, p)| (asker.has)(p))
-            .collect();
-        for (when, piece) in due {
-            if picked.len() >= asker.room {
-                return;
-            }
-            if self.is_fresh(piece) {
-                self.begin(layout, piece, asker.conn);
-            }
-            self.take(layout, piece, asker, picked, |b| b == Block::Missing);
-            if when.saturating_duration_since(now) < DEADLINE_NEAR && asker.outstanding == 0 {
-                self.take(layout, piece, asker, picked, |b| b == Block::Requested(1));
-            }
-        }
-    }
-
     fn pick_partials(
         &mut self,
         layout: &Layout,
@@ -329,7 +316,7 @@ impl Picker {
     fn pick_fresh(&mut self, layout: &Layout, asker: &Asker<'_>, picked: &mut Vec<BlockRef>) {
         while picked.len() < asker.room {
             let begun = self.have.count() + self.partials.len() as u32;
-            let piece = if begun < RANDOM_FIRST {
+            let piece = if begun < RANDOM_FIRST && !self.sequential {
                 self.random_fresh(asker)
             } else {
                 self.fresh
@@ -409,6 +396,7 @@ impl Picker {
             arrived,
             owner: Some(owner),
             solo: false,
+            hurried: None,
         };
         self.partials.insert(piece, partial);
         self.fresh.remove(&self.key(piece, self.rank(piece)));
@@ -540,7 +528,7 @@ impl Picker {
         self.fresh.remove(&self.key(piece, self.rank(piece)));
         self.have.set(piece);
         self.partials.remove(&piece);
-        self.deadlines.retain(|&(_, p)| p != piece);
+        self.clear_deadline(piece);
         true
     }
 

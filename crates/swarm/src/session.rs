@@ -182,6 +182,8 @@ impl Session {
             }
             Input::Prioritize(id, _)
             | Input::Deadline(id, ..)
+            | Input::ClearDeadlines(id)
+            | Input::Sequential(id, _)
             | Input::PieceHashed(id, ..)
             | Input::Checked(id, ..)
             | Input::Resumed(id, _)
@@ -388,10 +390,12 @@ fn torrent_fact(t: &mut Torrent, shared: &mut Shared, now: Instant, input: Input
         Input::Prioritize(_, priorities) => t.prioritize(shared, now, priorities),
         Input::Deadline(_, piece, when) => {
             if piece < t.picker.have().len() {
-                t.picker.set_deadline(piece, when);
+                t.picker.set_deadline(now, piece, when);
                 t.refill_all(shared, now);
             }
         }
+        Input::ClearDeadlines(_) => t.picker.clear_deadlines(),
+        Input::Sequential(_, on) => t.set_sequential(on),
         Input::PieceHashed(_, piece, digest) => t.piece_hashed(shared, now, piece, digest),
         Input::Checked(_, piece, digest) => t.checked(shared, now, piece, digest),
         Input::Resumed(_, have) => t.resumed(&have),

@@ -85,6 +85,7 @@ pub(crate) struct Torrent {
     pub peers: BTreeMap<ConnId, Peer>,
     /// The torrents it shares limits with.
     pub group: Option<u32>,
+    sequential: bool,
     file_priorities: Vec<u8>,
     /// Addresses behind connections that delivered blocks.
     authors: BTreeMap<ConnId, IpAddr>,
@@ -137,6 +138,7 @@ impl Torrent {
             roster,
             peers: BTreeMap::new(),
             group: None,
+            sequential: false,
             file_priorities,
             authors: BTreeMap::new(),
             unjudged: BTreeMap::new(),
@@ -234,6 +236,12 @@ impl Torrent {
             (Some(_), None) => self.roster.wake(now),
             _ => {}
         }
+    }
+
+    /// Pieces in order, or the rarest first.
+    pub fn set_sequential(&mut self, sequential: bool) {
+        self.sequential = sequential;
+        self.picker.set_sequential(sequential);
     }
 
     pub fn prioritize(&mut self, shared: &mut Shared, now: Instant, priorities: Vec<u8>) {

@@ -468,7 +468,7 @@ impl Driver {
 
     /// What a person or a disk does.
     fn control(&mut self, tape: &mut Tape<'_>, id: TorrentId, piece: u32) {
-        match tape.byte() % 11 {
+        match tape.byte() % 13 {
             8 => {
                 let scope = match tape.byte() % 5 {
                     0 => Scope::Session,
@@ -486,6 +486,8 @@ impl Driver {
                 let group = (group > 0).then(|| u32::from(group - 1));
                 self.handle(Input::Group(id, group));
             }
+            11 => self.handle(Input::ClearDeadlines(id)),
+            12 => self.handle(Input::Sequential(id, tape.byte() & 1 == 1)),
             10 => self.handle(Input::LanFree(tape.byte() & 1 == 1)),
             0 => {
                 self.handle(Input::Remove(id));

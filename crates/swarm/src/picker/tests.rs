@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::*;
+use std::time::Duration;
 use torrent::layout::{FileLen, Kind};
 
 const ALICE: ConnId = ConnId(1);
@@ -176,27 +177,101 @@ fn a_gated_piece_waits_for_its_hash() {
     );
 }
 
+/// What a peer is asked for at a certain time.
+fn pick_at(p: &mut Picker, l: &Layout, now: Instant, conn: ConnId, quick: bool) -> Vec<BlockRef> {
+    let asker = Asker {
+        conn,
+        has: &|_| true,
+        room: 4,
+        outstanding: 30,
+        quick,
+        asked: &|_| false,
+    };
+    p.pick(now, l, &asker)
+}
+
+const CAROL: ConnId = ConnId(3);
+const MS: Duration = Duration::from_millis(1);
+
 #[test]
-fn a_deadline_beats_rarity_and_is_doubled_when_near() {
+fn an_urgent_piece_that_does_not_come_is_asked_of_more_quick_peers_each_time_it_is_late() {
     let l = layout(64);
     let mut p = Picker::new(Bitfield::new(64), 1);
     let now = Instant::now();
-    p.set_deadline(40, now + Duration::from_secs(1));
-    let first = pick(&mut p, &l, ALICE, 4, &|_| true);
-    assert_eq!(pieces_of(&first), [40].into());
-    let second = p.pick(
-        now,
-        &l,
-        &Asker {
-            conn: BOB,
-            has: &|_| true,
-            room: 4,
-            outstanding: 0,
-            quick: true,
-            asked: &|_| false,
-        },
+    p.set_deadline(now, 40, now + 1000 * MS);
+    let first = pick_at(&mut p, &l, now, ALICE, true);
+    assert_eq!(pieces_of(&first), [40].into(), "it beats rarity");
+    let at = |p: &mut Picker, ms: u32, conn, quick| {
+        let picked = pick_at(p, &l, now + ms * MS, conn, quick);
+        pieces_of(&picked) == [40].into()
+    };
+    assert!(!at(&mut p, 100, BOB, true), "alice has it in hand");
+    assert!(!at(&mut p, 800, BOB, false), "a slow peer is no help");
+    assert!(at(&mut p, 800, BOB, true));
+    assert!(!at(&mut p, 1600, CAROL, false));
+    assert!(at(&mut p, 1600, CAROL, true), "its reader waits");
+    assert!(
+        !at(&mut p, 2400, ConnId(4), true),
+        "three copies are enough"
     );
-    assert_eq!(second, first);
+}
+
+#[test]
+fn slow_peers_leave_urgent_pieces_to_quick_ones_but_not_for_ever() {
+    let l = layout(64);
+    let now = Instant::now();
+    for (wait, takes) in [(0, false), (900, false), (1100, true)] {
+        let mut p = Picker::new(Bitfield::new(64), 1);
+        p.set_deadline(now, 40, now);
+        let picked = pick_at(&mut p, &l, now + wait * MS, ALICE, false);
+        assert_eq!(pieces_of(&picked) == [40].into(), takes, "after {wait} ms");
+    }
+    let mut p = Picker::new(Bitfield::new(64), 1);
+    p.set_deadline(now, 40, now + 60_000 * MS);
+    let picked = pick_at(&mut p, &l, now, ALICE, false);
+    assert_eq!(pieces_of(&picked), [40].into(), "there is time");
+}
+
+#[test]
+fn several_readers_are_served_in_the_order_they_read() {
+    let l = layout(64);
+    let now = Instant::now();
+    let mut p = Picker::new(Bitfield::new(64), 1);
+    for (piece, seconds) in [(10, 9), (11, 10), (50, 5), (51, 6), (10, 20), (11, 4)] {
+        p.set_deadline(now, piece, now + Duration::from_secs(seconds));
+    }
+    let mut order = Vec::new();
+    for _ in 0..4 {
+        order.extend(pieces_of(&pick(&mut p, &l, ALICE, 4, &|_| true)));
+    }
+    assert_eq!(order, [11, 50, 51, 10], "of two readers the first counts");
+    p.set_deadline(now, 60, now);
+    p.clear_deadlines();
+    let next = pick(&mut p, &l, ALICE, 4, &|_| true);
+    assert!(!pieces_of(&next).contains(&60), "nobody reads any more");
+}
+
+#[test]
+fn pieces_come_in_order_when_they_are_to_and_as_before_when_not() {
+    let l = layout(64);
+    let mut p = Picker::new(Bitfield::new(64), 1);
+    let mut bits = Bitfield::new(64);
+    (0..32).for_each(|i| {
+        bits.set(i);
+    });
+    p.peer_bits(&bits, true);
+    p.set_sequential(true);
+    p.set_priority(5, 7);
+    let mut order = Vec::new();
+    for _ in 0..6 {
+        order.extend(pieces_of(&pick(&mut p, &l, ALICE, 4, &|_| true)));
+        // Rarity changes nothing.
+        p.peer_has(1);
+    }
+    assert_eq!(order, [5, 0, 1, 2, 3, 4]);
+    p.set_sequential(false);
+    let rare = pick(&mut p, &l, ALICE, 4, &|_| true);
+    assert!(pieces_of(&rare).iter().all(|&p| p >= 32), "{rare:?}");
 }
 
 #[test]

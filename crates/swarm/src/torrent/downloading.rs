@@ -269,6 +269,7 @@ impl Torrent {
         shared.learnt.push((self.id, self.hashes));
         self.picker = Picker::new(Bitfield::new(info.layout().pieces()), self.seed);
         self.picker.set_max_partials((self.peers.len() * 2).max(8));
+        self.picker.set_sequential(self.sequential);
         self.begin(info.clone(), PieceLayers::default());
         self.fetch = Fetch::default();
         // The files may be here already: whoever drives us checks, and says when that is over.
