@@ -128,6 +128,19 @@ pub enum Input {
     Group(TorrentId, Option<u32>),
     /// As [`Config::lan_free`](crate::Config::lan_free).
     LanFree(bool),
+    /// As [`Config::unchoke_slots`](crate::Config::unchoke_slots). Slots that are gone are taken
+    /// at once from those who use them least.
+    Slots(usize),
+    /// New limits on connections. Those that are too many are closed, the worst first; dials under
+    /// way are left to end.
+    Connections {
+        /// As [`Config::max_connections`](crate::Config::max_connections).
+        all: usize,
+        /// As [`Config::max_connections_per_torrent`](crate::Config::max_connections_per_torrent).
+        per_torrent: usize,
+        /// As [`Config::max_dials`](crate::Config::max_dials).
+        dials: usize,
+    },
     /// Addresses of peers of this torrent.
     Peers(TorrentId, Source, Vec<SocketAddr>),
 

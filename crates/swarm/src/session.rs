@@ -166,6 +166,19 @@ impl Session {
             }
             Input::Limits(scope, down, up) => self.limit(now, scope, down, up),
             Input::LanFree(free) => self.shared.limiter.set_lan_free(now, free),
+            Input::Slots(slots) => self.set_slots(now, slots),
+            Input::Connections {
+                all,
+                per_torrent,
+                dials,
+            } => {
+                let config = &mut self.shared.config;
+                config.max_connections = all;
+                config.max_connections_per_torrent = per_torrent;
+                config.max_dials = dials;
+                self.shed(now);
+                self.redial = true;
+            }
             Input::Group(id, group) => {
                 if let Some(t) = self.torrents.get_mut(&id) {
                     t.group = group;

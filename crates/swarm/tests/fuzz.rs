@@ -468,7 +468,7 @@ impl Driver {
 
     /// What a person or a disk does.
     fn control(&mut self, tape: &mut Tape<'_>, id: TorrentId, piece: u32) {
-        match tape.byte() % 13 {
+        match tape.byte() % 15 {
             8 => {
                 let scope = match tape.byte() % 5 {
                     0 => Scope::Session,
@@ -486,6 +486,12 @@ impl Driver {
                 let group = (group > 0).then(|| u32::from(group - 1));
                 self.handle(Input::Group(id, group));
             }
+            13 => self.handle(Input::Slots(usize::from(tape.byte() % 6))),
+            14 => self.handle(Input::Connections {
+                all: usize::from(tape.byte()) % CONNECTIONS,
+                per_torrent: usize::from(tape.byte()) % CONNECTIONS,
+                dials: usize::from(tape.byte() % 4),
+            }),
             11 => self.handle(Input::ClearDeadlines(id)),
             12 => self.handle(Input::Sequential(id, tape.byte() & 1 == 1)),
             10 => self.handle(Input::LanFree(tape.byte() & 1 == 1)),

@@ -149,6 +149,42 @@ impl Session {
         }
     }
 
+    /// Closes connections that are too many, the worst first: of each torrent, then of all.
+    pub(super) fn shed(&mut self, now: Instant) {
+        let config = &self.shared.config;
+        let (all, each) = (config.max_connections, config.max_connections_per_torrent);
+        for id in self.active.iter().copied().collect::<Vec<_>>() {
+            let worst = self.torrents.get(&id).map(|t| t.worst_first(now));
+            let worst = worst.unwrap_or_default();
+            let many = worst.len().saturating_sub(each);
+            for (_, conn) in worst.into_iter().take(many) {
+                self.shut_out(now, conn);
+            }
+        }
+        let many = self.conns.len().saturating_sub(all);
+        if many == 0 {
+            return;
+        }
+        // Who has not even greeted comes first, the newest before those that are nearly there.
+        let unfinished = self.conns.iter().filter(|(_, c)| c.stage != Stage::Live);
+        let mut worst: Vec<ConnId> = unfinished.map(|(&conn, _)| conn).rev().collect();
+        let live = self.active.iter().filter_map(|id| self.torrents.get(id));
+        let mut live: Vec<_> = live.flat_map(|t| t.worst_first(now)).collect();
+        live.sort_unstable();
+        worst.extend(live.into_iter().map(|(_, conn)| conn));
+        for conn in worst.into_iter().take(many) {
+            self.shut_out(now, conn);
+        }
+    }
+
+    fn shut_out(&mut self, now: Instant, conn: ConnId) {
+        match self.live(conn) {
+            Some((t, shared)) => t.close(shared, now, conn, Reason::Full),
+            None => self.close(now, conn, Reason::Full),
+        }
+        self.settle();
+    }
+
     /// Dials while there is room: one address of each torrent in turn, beginning behind the one
     /// that was last.
     pub(super) fn dial(&mut self, now: Instant) {

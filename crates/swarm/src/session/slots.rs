@@ -8,6 +8,28 @@ use crate::choker::Candidate;
 use crate::{ConnId, TorrentId};
 
 impl Session {
+    /// So many slots from now on. Too many are taken from those who use them least; new ones go to those who have waited longest.
+    pub(super) fn set_slots(&mut self, now: Instant, slots: usize) {
+        self.shared.config.unchoke_slots = slots;
+        // One more is served optimistically.
+        let many = self.shared.unchoked.saturating_sub(slots + 1);
+        if many > 0 {
+            let torrents = self.active.iter().filter_map(|id| self.torrents.get(id));
+            let served = torrents.flat_map(|t| {
+                let served = t.peers.values().filter(|p| !p.choked);
+                served.map(|p| (p.up.rate(now) + p.down.rate(now), t.id, p.conn))
+            });
+            let mut served: Vec<_> = served.collect();
+            served.sort_unstable();
+            for (_, id, conn) in served.into_iter().take(many) {
+                if let Some(t) = self.torrents.get_mut(&id) {
+                    t.set_choked(&mut self.shared, now, conn, true);
+                }
+            }
+        }
+        self.fill_slots(now);
+    }
+
     /// Slots that became free between two rounds go to those who have waited longest.
     pub(super) fn fill_slots(&mut self, now: Instant) {
         let free = self

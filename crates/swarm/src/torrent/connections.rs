@@ -7,6 +7,19 @@ pub(crate) const ALLOWED_FAST: usize = 5;
 /// ...and one in so many at most: a seed whose few pieces are free for all has no slots to deal.
 const ALLOWED_FAST_SHARE: u32 = 100;
 
+/// What a peer is worth to us and we to it; what is named first counts most.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Worth {
+    /// One of us wants something of the other.
+    useful: bool,
+    /// And may ask for it.
+    open: bool,
+    /// Payload bytes a second, both ways.
+    rate: u64,
+    /// Who has been here for long is likely to stay.
+    age: Duration,
+}
+
 impl Torrent {
     /// The handshake we open with.
     pub fn handshake(&self, config: &Config) -> Handshake {
@@ -128,6 +141,19 @@ impl Torrent {
         if self.info.is_some() && !self.is_finished() {
             self.refill_all(shared, now);
         }
+    }
+
+    /// All peers, those first that are missed least.
+    pub fn worst_first(&self, now: Instant) -> Vec<(Worth, ConnId)> {
+        let worth = |p: &Peer| Worth {
+            useful: p.interested || p.interested_in_us,
+            open: p.interested && !p.chokes_us || p.interested_in_us && !p.choked,
+            rate: p.down.rate(now) + p.up.rate(now),
+            age: now.saturating_duration_since(p.since),
+        };
+        let mut all: Vec<_> = self.peers.values().map(|p| (worth(p), p.conn)).collect();
+        all.sort_unstable();
+        all
     }
 
     /// Closes a connection for a reason of ours.
