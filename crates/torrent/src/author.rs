@@ -8,6 +8,7 @@
 //! compares whole paths and so puts `a-b/x` before `a/x` in one half of a hybrid and behind it in the
 //! other. It then refuses its own torrent.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 
 use crate::bencode::Encoder;
@@ -22,6 +23,9 @@ mod choose;
 mod tests;
 
 pub use choose::{Choice, Wanted, choose, default_piece_length};
+
+/// Files whose entries are encoded before they are put into the info dict: some 100 KiB.
+const ENTRIES: usize = 1000;
 
 /// A file, folder contents or link that is to be shared.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -138,43 +142,53 @@ impl Plan {
         let order = ordered(&name, &sources)?;
         let piece = u64::from(piece_length);
         let pads = kind == Kind::Hybrid && sources.len() > 1;
-        let most = if pads {
-            2 * sources.len()
-        } else {
-            sources.len()
+        let padding = |len: u64| {
+            if pads {
+                len.next_multiple_of(piece) - len
+            } else {
+                0
+            }
         };
-        let (mut files, mut lens) = (Vec::with_capacity(most), Vec::with_capacity(most));
+        let mut files = Vec::with_capacity(sources.len() * if pads { 2 } else { 1 });
         let mut at = 0;
         for index in order {
             let len = sources[index].len;
             if len > i64::MAX as u64 {
                 return Err(LayoutError::TooLong.into());
             }
-            at += len;
             files.push(Planned {
                 source: Some(index),
             });
-            lens.push(FileLen { len, pad: false });
             // Behind the file rather than before the next one, as BEP 52's own program has it.
-            let padding = len.next_multiple_of(piece) - len;
-            if pads && padding > 0 {
+            if padding(len) > 0 {
                 files.push(Planned { source: None });
-                lens.push(FileLen {
-                    len: padding,
-                    pad: true,
-                });
-                at += padding;
             }
+            at += len + padding(len);
             if at > i64::MAX as u64 {
                 return Err(LayoutError::TooLong.into());
             }
         }
+        let mut last = 0;
+        let lens = files.iter().map(|planned| {
+            let Some(index) = planned.source else {
+                return FileLen {
+                    len: padding(last),
+                    pad: true,
+                };
+            };
+            last = sources[index].len;
+            FileLen {
+                len: last,
+                pad: false,
+            }
+        });
+        let layout = Layout::new(kind, piece_length, lens)?;
         Ok(Plan {
             name,
             single: folder.is_none(),
-            layout: Layout::new(kind, piece_length, lens)?,
             sources,
             files,
+            layout,
         })
     }
 
@@ -205,12 +219,22 @@ impl Plan {
     }
 
     /// The torrent, once everything is hashed. Fails if the hashes are not those of such files, as
-    /// far as that can be told without the files.
-    pub fn finish(self, hashes: &Hashes, options: &Options) -> Result<Metainfo, MetainfoError> {
-        let raw = self.info(hashes, options);
-        // There may be 100,000 files, and the info dict has all of it.
+    /// far as that can be told without the files. Hashes that are given away are let go on the way.
+    pub fn finish(
+        self,
+        hashes: impl Borrow<Hashes>,
+        options: &Options,
+    ) -> Result<Metainfo, MetainfoError> {
+        let raw = self.info(hashes.borrow(), options);
+        let layers = hashes.borrow().files.iter().enumerate();
+        let layers: Vec<(usize, FileHashes)> = layers
+            .filter_map(|(index, file)| Some((index, file.clone()?)))
+            .filter(|(_, (_, layer))| !layer.is_empty())
+            .collect();
+        // There may be 100,000 files, and the info dict has all that was said of them.
         drop(self);
-        let info = Info::of(raw.into())?;
+        drop(hashes);
+        let info = Info::of(raw)?;
         let mut metainfo = Metainfo {
             trackers: options.trackers.clone(),
             web_seeds: options.web_seeds.clone(),
@@ -221,14 +245,10 @@ impl Plan {
             ..Metainfo::of(info)
         };
         let layout = metainfo.info.layout();
-        for (index, file) in hashes.files.iter().enumerate() {
-            let Some((root, layer)) = file else { continue };
+        for (index, (root, layer)) in layers {
             let len = layout.file(index).len;
-            let proven = layer.is_empty()
-                || metainfo
-                    .piece_layers
-                    .insert(*root, layer.clone(), layout.piece_length(), len);
-            if !proven {
+            let known = &mut metainfo.piece_layers;
+            if !known.insert(root, layer, layout.piece_length(), len) {
                 return Err(MetainfoError::WrongLayer(index));
             }
         }
@@ -238,9 +258,24 @@ impl Plan {
         })
     }
 
-    /// The info dict, keys in order.
-    fn info(&self, hashes: &Hashes, options: &Options) -> Vec<u8> {
+    /// The info dict in a place of just its length: of very many files it is the largest thing there is.
+    fn info(&self, hashes: &Hashes, options: &Options) -> Arc<[u8]> {
+        let mut len = 0;
+        self.write_info(hashes, options, |part| len += part.len());
+        let mut info: Arc<[u8]> = std::iter::repeat_n(0, len).collect();
+        let mut rest = Arc::get_mut(&mut info).expect("nobody else has it yet");
+        self.write_info(hashes, options, |part| {
+            let (here, behind) = std::mem::take(&mut rest).split_at_mut(part.len());
+            here.copy_from_slice(part);
+            rest = behind;
+        });
+        info
+    }
+
+    /// Writes the info dict, keys in order, in parts of some entries each.
+    fn write_info(&self, hashes: &Hashes, options: &Options, mut write: impl FnMut(&[u8])) {
         let kind = self.layout.kind();
+        let mut flush = |out: &mut Encoder| write(&std::mem::take(out).finish());
         let mut out = Encoder::new();
         out.dict(|out| {
             let v1_single = (kind.has_v1() && self.single).then(|| &self.sources[0]);
@@ -258,12 +293,15 @@ impl Plan {
             }
             if kind.has_v2() {
                 out.bytes(b"file tree");
-                self.tree(out, hashes);
+                self.tree(out, hashes, &mut flush);
             }
             if kind.has_v1() && !self.single {
                 out.bytes(b"files");
                 out.list(|out| {
                     for (index, source) in self.sources().enumerate() {
+                        if index % ENTRIES == 0 {
+                            flush(out);
+                        }
                         match source {
                             Some(source) => v1_entry(out, source),
                             None => v1_padding(out, self.layout.file(index).len),
@@ -300,14 +338,17 @@ impl Plan {
                 out.bytes(source.as_bytes());
             }
         });
-        out.finish()
+        flush(&mut out);
     }
 
     /// The file tree of BEP 52. The files are in its order already.
-    fn tree(&self, out: &mut Encoder, hashes: &Hashes) {
+    fn tree(&self, out: &mut Encoder, hashes: &Hashes, flush: &mut impl FnMut(&mut Encoder)) {
         let mut open: Vec<&str> = Vec::new();
         out.begin_dict();
         for (index, source) in self.sources().enumerate() {
+            if index % ENTRIES == 0 {
+                flush(out);
+            }
             let Some(source) = source else { continue };
             let parts: Vec<&str> = source.path.split('/').collect();
             let shared = open

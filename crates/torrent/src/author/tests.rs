@@ -259,3 +259,25 @@ fn hashes_of_other_files_are_refused() {
         Err(MetainfoError::MissingRoot(_))
     ));
 }
+
+#[test]
+fn a_dict_that_is_written_in_many_parts_is_whole() {
+    let count = 2 * ENTRIES + 1;
+    let paths: Vec<String> = (0..count).map(|i| format!("{}/{i}", i / 100)).collect();
+    let sources = named(&paths.iter().map(String::as_str).collect::<Vec<_>>());
+    for kind in [Kind::V1, Kind::V2, Kind::Hybrid] {
+        let plan = Plan::folder(kind, "x", BLOCK, &sources).unwrap();
+        let hashes = hash(&plan, &vec![vec![1]; count]);
+        let made = plan.finish(hashes, &Options::default()).unwrap();
+        let listed: Vec<&str> = made
+            .info
+            .files()
+            .filter(|file| !file.pad)
+            .map(|file| file.path())
+            .collect();
+        let mut sorted = paths.clone();
+        sorted.sort_by(|a, b| a.split('/').cmp(b.split('/')));
+        assert_eq!(listed, sorted);
+        assert_eq!(Metainfo::parse(&made.to_bytes()), Ok(made));
+    }
+}
