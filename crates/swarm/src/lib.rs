@@ -34,9 +34,12 @@ pub mod pipeline;
 pub mod rate;
 pub mod roster;
 mod session;
+mod status;
 mod torrent;
+mod traffic;
 
 pub use bitfield::Bitfield;
 pub use config::Config;
 pub use io::*;
 pub use session::Session;
+pub use status::*;

@@ -10,7 +10,7 @@ use torrent::wire::{BlockRef, Message};
 
 use crate::pipeline::Pipeline;
 use crate::rate::Meter;
-use crate::{Bitfield, Class, Config, ConnId};
+use crate::{Bitfield, Class, Config, ConnId, PeerStatus, Source};
 
 /// Requests cancelled or given up that may still be answered: remembered this long.
 const LATE: Duration = Duration::from_secs(60);
@@ -51,6 +51,15 @@ impl Pieces {
     /// Everything is there.
     pub fn is_all(&self) -> bool {
         matches!(self, Pieces::All)
+    }
+
+    /// How many, of so many; what it said before their number was known is not counted.
+    pub fn count(&self, of: u32) -> u32 {
+        match self {
+            Pieces::Early { .. } => 0,
+            Pieces::Some(bits) => bits.count(),
+            Pieces::All => of,
+        }
     }
 
     pub(crate) fn early_have(&mut self, piece: u32) {
@@ -95,6 +104,8 @@ pub struct Peer {
     pub addr: SocketAddr,
     /// We dialled it.
     pub outgoing: bool,
+    /// How we learnt of it.
+    pub source: Source,
     /// Which limits bind it.
     pub class: Class,
     /// When the handshakes were done.
@@ -185,6 +196,7 @@ impl Peer {
             conn,
             addr,
             outgoing: false,
+            source: Source::Incoming,
             class: Class::of(addr.ip()),
             since: now,
             id,
@@ -234,6 +246,36 @@ impl Peer {
         match self.listens {
             Some(listens) if !self.outgoing => listens,
             _ => self.addr,
+        }
+    }
+
+    /// The peer at a glance; its torrent has so many pieces.
+    pub fn status(&self, now: Instant, pieces: u32) -> PeerStatus {
+        PeerStatus {
+            conn: self.conn,
+            addr: self.addr,
+            class: self.class,
+            source: self.source,
+            outgoing: self.outgoing,
+            id: self.id,
+            client: self.client.clone(),
+            fast: self.fast,
+            extended: self.extended,
+            v2: self.v2,
+            upload_only: self.upload_only,
+            connected: now.saturating_duration_since(self.since),
+            rate_down: self.down.rate(now),
+            rate_up: self.up.rate(now),
+            received: self.down.total(),
+            sent: self.up.total(),
+            pieces: self.pieces.count(pieces),
+            interested: self.interested,
+            interested_in_us: self.interested_in_us,
+            choked: self.choked,
+            chokes_us: self.chokes_us,
+            snubs_us: self.live > 0 && self.pipeline.is_stalled(),
+            asked: self.live,
+            queued: self.queue.len(),
         }
     }
 

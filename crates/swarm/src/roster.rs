@@ -106,6 +106,11 @@ impl Roster {
         Some(addr)
     }
 
+    /// How this address became known.
+    pub fn source(&self, addr: SocketAddr) -> Option<Source> {
+        self.known.get(&canonical(addr)).map(|k| k.source)
+    }
+
     /// When [`Roster::next`] will have something, if it has nothing now.
     pub fn ready_at(&self) -> Option<Instant> {
         self.known

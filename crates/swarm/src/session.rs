@@ -13,9 +13,13 @@ use std::time::{Duration, Instant};
 use torrent::wire::BlockRef;
 
 use crate::choker::Choker;
-use crate::rate::Limiter;
+use crate::rate::{Limiter, Way};
 use crate::torrent::{Shared, Torrent};
-use crate::{Config, ConnId, Input, Output, Reason, Scope, Status, TorrentId, Verdict};
+use crate::traffic::Traffic;
+use crate::{
+    Config, ConnId, Input, Output, PeerStatus, Reason, Scope, Status, TorrentId, Totals, Uploading,
+    Verdict,
+};
 
 /// How often stalled peers, keep-alives and waiting dials are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -73,6 +77,7 @@ impl Session {
         Session {
             shared: Shared {
                 limiter,
+                traffic: Traffic::new(now),
                 config,
                 out: VecDeque::new(),
                 unchoked: 0,
@@ -142,11 +147,13 @@ impl Session {
             Input::Connected(conn) => self.connected(now, conn),
             Input::DialFailed(conn) | Input::Disconnected(conn) => self.gone(now, conn),
             Input::Handshake(conn, theirs) => {
+                self.shared.traffic.down.handshake();
                 if let Err(reason) = self.handshake(now, conn, &theirs) {
                     self.close(now, conn, reason);
                 }
             }
             Input::Message(conn, message) => {
+                self.shared.traffic.down.message(&message);
                 let Some((t, shared)) = self.live(conn) else {
                     return;
                 };
@@ -240,8 +247,51 @@ impl Session {
     }
 
     /// A torrent at a glance.
-    pub fn status(&mut self, now: Instant, id: TorrentId) -> Option<Status> {
-        self.torrents.get_mut(&id).map(|t| t.status(now))
+    pub fn status(&self, now: Instant, id: TorrentId) -> Option<Status> {
+        self.torrents.get(&id).map(|t| t.status(now))
+    }
+
+    /// The peers of a torrent at a glance, in the order they came.
+    pub fn peer_status(&self, now: Instant, id: TorrentId) -> Vec<PeerStatus> {
+        let torrent = self.torrents.get(&id);
+        let peers = torrent.into_iter().flat_map(|t| {
+            let pieces = t.picker.have().len();
+            t.peers.values().map(move |p| p.status(now, pieces))
+        });
+        peers.collect()
+    }
+
+    /// Verified bytes of each file of a torrent, in the order of its layout, pad files included;
+    /// `None` while its files are not known. Costs a look at each piece.
+    pub fn files_done(&self, id: TorrentId) -> Option<Vec<u64>> {
+        self.torrents.get(&id)?.files_done()
+    }
+
+    /// All torrents together.
+    pub fn totals(&self, now: Instant) -> Totals {
+        let Traffic { down, up } = &self.shared.traffic;
+        Totals {
+            received: down.payload.total(),
+            sent: up.payload.total(),
+            overhead_received: down.overhead,
+            overhead_sent: up.overhead,
+            rate_down: down.payload.rate(now),
+            rate_up: up.payload.rate(now),
+            connections: self.conns.len(),
+            dials: self.dials,
+        }
+    }
+
+    /// How serving goes.
+    pub fn uploading(&self) -> Uploading {
+        let mut sum = Uploading {
+            sent: self.shared.traffic.up.payload.total(),
+            limited: self.shared.limiter.holds_back(Way::Up),
+            ..Uploading::default()
+        };
+        let torrents = self.active.iter().filter_map(|id| self.torrents.get(id));
+        torrents.for_each(|t| t.uploading(&mut sum));
+        sum
     }
 
     /// The pieces of a torrent that are verified; empty while its metadata is unknown.

@@ -8,6 +8,7 @@ mod dispatch;
 mod downloading;
 mod pieces;
 mod serving;
+mod status;
 mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -29,6 +30,7 @@ use crate::peer::{Peer, Pieces};
 use crate::picker::{Arrival, Asker, Picker};
 use crate::rate::{Flow, Limiter, Meter, Way};
 use crate::roster::Roster;
+use crate::traffic::Traffic;
 use crate::{
     Add, Bitfield, Config, ConnId, Event, Output, PieceDigest, Reason, Source, State, Status,
     TorrentId, Verdict,
@@ -48,6 +50,7 @@ pub(crate) struct Shared {
     pub config: Config,
     pub out: VecDeque<Output>,
     pub limiter: Limiter,
+    pub traffic: Traffic,
     /// Peers unchoked now, of all torrents.
     pub unchoked: usize,
     /// Info-hashes learnt since the session last looked.
@@ -59,6 +62,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub fn send(&mut self, now: Instant, peer: &mut Peer, message: Message) {
         peer.spoke = now;
+        self.traffic.up.message(&message);
         self.out.push_back(Output::Send(peer.conn, message));
     }
 }
@@ -255,54 +259,6 @@ impl Torrent {
             self.roster.wake(now);
         }
         self.say_if_finished(shared, now);
-    }
-
-    pub fn status(&mut self, now: Instant) -> Status {
-        let state = match (&self.paused, self.phase) {
-            (Some(why), _) => State::Paused(why.clone()),
-            (None, Phase::Metadata) => State::Metadata,
-            (None, Phase::Checking) => State::Checking,
-            (None, Phase::Running) if self.is_finished() => State::Seeding,
-            (None, Phase::Running) => State::Downloading,
-        };
-        let (wanted, done) = self
-            .info
-            .as_ref()
-            .map_or((0, 0), |i| self.progress(i.layout()));
-        Status {
-            state,
-            done,
-            wanted,
-            received: self.received,
-            wasted: self.wasted,
-            sent: self.sent,
-            rate_down: self.down.rate(now),
-            rate_up: self.up.rate(now),
-            peers: self.peers.len(),
-            seeds: self.peers.values().filter(|p| p.pieces.is_all()).count(),
-            known: self.roster.len(),
-            pieces_done: self.picker.have().count(),
-            pieces: self.picker.have().len(),
-        }
-    }
-
-    fn progress(&self, layout: &Layout) -> (u64, u64) {
-        let have = self.picker.have();
-        if self.file_priorities.is_empty() {
-            if have.is_full() {
-                return (layout.payload(), layout.payload());
-            }
-            let done = have.iter().map(|p| u64::from(layout.payload_len(p))).sum();
-            return (layout.payload(), done);
-        }
-        let (mut wanted, mut done) = (0, 0);
-        for piece in 0..layout.pieces() {
-            let len = u64::from(layout.payload_len(piece));
-            let wants = self.picker.wants(piece);
-            wanted += if wants || have.get(piece) { len } else { 0 };
-            done += if have.get(piece) { len } else { 0 };
-        }
-        (wanted, done)
     }
 }
 

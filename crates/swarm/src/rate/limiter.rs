@@ -265,6 +265,11 @@ impl Limiter {
         }
     }
 
+    /// Whether anybody waits.
+    pub fn holds_back(&self, way: Way) -> bool {
+        !self.roads[way as usize].ring.is_empty()
+    }
+
     /// A peer waits no longer.
     pub fn leave(&mut self, torrent: TorrentId, conn: ConnId) {
         for road in &mut self.roads {

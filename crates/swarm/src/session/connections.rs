@@ -45,6 +45,7 @@ impl Session {
         self.redial = true;
         if let Some(t) = entry.torrent.and_then(|id| self.torrents.get(&id)) {
             let ours = t.handshake(&self.shared.config);
+            self.shared.traffic.up.handshake();
             self.shared.out.push_back(Output::Handshake(conn, ours));
         }
     }
@@ -112,6 +113,7 @@ impl Session {
                 _ => theirs.info_hash,
             };
             let ours = our_handshake(&self.shared.config, answer, v2_hash.is_some());
+            self.shared.traffic.up.handshake();
             self.shared.out.push_back(Output::Handshake(conn, ours));
         }
         let v2 = named_v2 || upgrade && !outgoing;

@@ -43,6 +43,9 @@ impl Torrent {
     ) {
         let mut peer = Peer::new(now, conn, addr, theirs.peer_id, &shared.config);
         peer.outgoing = outgoing;
+        if outgoing {
+            peer.source = self.roster.source(addr).unwrap_or(Source::Direct);
+        }
         peer.fast = theirs.reserved.fast();
         peer.extended = theirs.reserved.extended();
         peer.v2 = v2;

@@ -190,6 +190,7 @@ impl Torrent {
         let len = u64::from(block.len);
         self.received += len;
         self.down.add(now, len);
+        shared.traffic.down.block(now, len);
         let mut store = false;
         if let Some(peer) = self.peers.get_mut(&conn) {
             peer.heard = now;

@@ -51,6 +51,7 @@ impl Torrent {
             peer.up.add(now, u64::from(block.len));
             peer.spoke = now;
             self.up.add(now, u64::from(block.len));
+            shared.traffic.up.block(now, u64::from(block.len));
             self.sent += u64::from(block.len);
         }
         self.pump(shared, now, conn);

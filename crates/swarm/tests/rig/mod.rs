@@ -146,13 +146,18 @@ impl Rig {
         conn
     }
 
+    /// A dial of the session's will be answered.
+    pub fn dialled(&mut self, conn: ConnId, id: TorrentId) {
+        self.wires.insert(conn, wire(id));
+    }
+
     /// A connection's other side sends its handshake.
     pub fn hello(&mut self, conn: ConnId) {
         let mut peer_id = *b"-AL0000-000000000000";
         peer_id[12..].copy_from_slice(&conn.0.to_be_bytes());
         let torrent = self.wires[&conn].torrent;
         let theirs = Handshake {
-            reserved: Reserved::default().with_fast(),
+            reserved: Reserved::default().with_fast().with_extended(),
             info_hash: self.infos[&torrent]
                 .hashes()
                 .best()
