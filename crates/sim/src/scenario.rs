@@ -6,6 +6,7 @@
 
 mod anything;
 mod crowds;
+mod limits;
 mod pairs;
 mod tables;
 mod villains;
@@ -162,7 +163,17 @@ pub const ALL: &[Scenario] = &[
     scenario(
         "limits",
         "rate limits hold and cost nothing beyond",
-        pairs::limits,
+        limits::both_ways,
+    ),
+    scenario(
+        "limits-hold",
+        "each ten seconds a limit is kept, for one torrent and for twenty",
+        limits::hold,
+    ),
+    scenario(
+        "limits-within-limits",
+        "a torrent's, a group's, a class's and the session's limits hold together",
+        limits::within_limits,
     ),
     scenario(
         "rot",

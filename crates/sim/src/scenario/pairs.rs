@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use swarm::{Config, Input};
+use swarm::Input;
 use torrent::layout::Kind;
 
 use super::{Report, time_for};
@@ -261,35 +261,6 @@ pub fn outage(origin: Origin) -> Report {
     world.mend(alice, bob);
     world.finish(&[bob], &album, Duration::from_secs(330));
     Report::of(world)
-}
-
-/// Limits both ways, on either side: they hold, and cost little more than they must.
-pub fn limits(origin: Origin) -> Report {
-    let mut report = None;
-    for (hers, his) in [((0, 300_000), (0, 0)), ((0, 0), (200_000, 200_000))] {
-        let mut world = World::new(origin);
-        let album = world.content(Kind::V1, 64 << 10, &[4_000_000]);
-        let limited = |(limit_down, limit_up)| Spec {
-            config: Config {
-                limit_down,
-                limit_up,
-                ..Config::default()
-            },
-            ..Spec::default()
-        };
-        let alice = world.add(limited(hers));
-        let bob = world.add(limited(his));
-        world.share(alice, &album, How::Seed);
-        world.share(bob, &album, How::Get);
-        let limit = hers.1.max(his.0);
-        let ideal = time_for(&album, limit);
-        world.finish(&[bob], &album, ideal.mul_f64(1.1) + Duration::from_secs(2));
-        let took = world.now();
-        let note = format!("{limit} B/s: {took:?}, {ideal:?} at least");
-        assert!(took > ideal.mul_f64(0.95), "{note}");
-        report = Some(Report::of(world).note(note));
-    }
-    report.expect("there are limits")
 }
 
 /// Pieces go bad on a seed's disk while it serves: it says so, fetches them anew from those who
