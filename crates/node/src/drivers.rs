@@ -9,10 +9,12 @@ pub(crate) mod dht;
 pub(crate) mod dormant;
 pub(crate) mod local;
 pub(crate) mod manage;
+pub(crate) mod reading;
 pub(crate) mod report;
 pub(crate) mod road;
 pub(crate) mod trackers;
 pub(crate) mod transfer;
+pub(crate) mod views;
 pub(crate) mod waiting;
 
 use std::cell::{Cell, RefCell};
@@ -22,10 +24,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use store::{BlockRun, Done, READ_MAX, Store, StoreError};
+use store::{BlockRun, Done, READ_MAX, ReadBuf, Store, StoreError};
 use swarm::{ConnId, Input, Output, PieceDigest, Session, TorrentId};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Notify, oneshot};
+use torrent::metainfo::Info;
 use torrent::wire::BlockRef;
 
 use crate::Event;
@@ -67,10 +70,16 @@ pub(crate) struct Driver {
     pub may_sleep: bool,
     /// There is a transfer awake.
     pub roused: Notify,
+    /// What stood in the way of some transfers may be gone.
+    pub hurry: Notify,
+    /// Torrents whose metadata somebody wants to look at, and nothing else.
+    pub peeks: RefCell<BTreeMap<TorrentId, oneshot::Sender<Arc<Info>>>>,
     /// Reads under way: whose they are, and which blocks they hold.
     reads: RefCell<BTreeMap<u64, Read>>,
-    /// Reads that only show whether there is anything to read again.
-    looks: RefCell<BTreeMap<u64, oneshot::Sender<Result<(), StoreError>>>>,
+    /// Reads that are for no connection: of programs, and those that show whether there is anything to read again.
+    looks: RefCell<BTreeMap<u64, oneshot::Sender<Result<ReadBuf, StoreError>>>>,
+    /// Programs that read files.
+    pub readings: reading::Readings,
     next_tag: Cell<u64>,
     pub events: EventSink,
     /// The engine's deadline may have changed.
@@ -124,8 +133,11 @@ impl Driver {
             followings: RefCell::default(),
             may_sleep: parts.may_sleep,
             roused: Notify::new(),
+            hurry: Notify::new(),
+            peeks: RefCell::default(),
             reads: RefCell::default(),
             looks: RefCell::default(),
+            readings: reading::Readings::default(),
             next_tag: Cell::new(0),
             events: parts.events,
             timer: Notify::new(),
@@ -204,7 +216,10 @@ impl Driver {
                     road.wake.notify_one();
                 }
             }
-            Output::Verified(id, piece) => self.store.verified(store_id(id), piece),
+            Output::Verified(id, piece) => {
+                self.store.verified(store_id(id), piece);
+                self.readings.verified();
+            }
             Output::Abandon(id, piece) => self.store.abandon(store_id(id), piece),
             Output::ReadDigests(id, piece) => {
                 let v2 = self
@@ -252,7 +267,7 @@ impl Driver {
             }
             Done::Read { tag, data, .. } => {
                 let Some(read) = self.reads.borrow_mut().remove(&tag) else {
-                    return self.looked(tag, Ok(()));
+                    return self.looked(tag, Ok(data));
                 };
                 read.road
                     .deliver(tag, Some((Rc::new(data), read.run.begin, read.blocks)));
@@ -315,7 +330,7 @@ impl Driver {
         tag
     }
 
-    fn looked(&self, tag: u64, looked: Result<(), StoreError>) {
+    fn looked(&self, tag: u64, looked: Result<ReadBuf, StoreError>) {
         if let Some(look) = self.looks.borrow_mut().remove(&tag) {
             // Whoever asked may have given up meanwhile.
             let _ = look.send(looked);
@@ -428,6 +443,7 @@ pub(crate) async fn stop(driver: &Rc<Driver>) {
         if let Some(t) = driver.transfers.borrow_mut().get_mut(&id) {
             t.flushed = t.info.is_none();
         }
+        driver.report_last(id);
         driver.tell(Input::Pause(id, Some("stopped".to_owned())));
         driver.store.flush(store_id(id));
     }

@@ -3,11 +3,13 @@
 //! ```text
 //! state/resume/<info-hash>.resume   what is verified (docs/design/resume-record.md)
 //! state/torrents/<info-hash>.torrent  or .info, while piece layers are missing
+//! state/torrents/<info-hash>.place    where its content is: only a database that is lost needs it
 //! state/dht-nodes                   our node id, then a known node a line: id and address
 //! ```
 
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use torrent::ids::InfoHashes;
@@ -80,13 +82,46 @@ impl Keep {
             .find(|m| hashes.agrees(&m.info.hashes()))
     }
 
+    /// Keeps where a torrent's content is, and whether it is only read: a first byte `r` or `w`, then the path.
+    pub fn save_place(&self, hashes: &InfoHashes, root: &Path, read_only: bool) -> io::Result<()> {
+        let root = std::path::absolute(root)?;
+        let mut text = vec![if read_only { b'r' } else { b'w' }];
+        text.extend_from_slice(root.as_os_str().as_encoded_bytes());
+        let Some(name) = Keep::names(hashes).next() else {
+            return Ok(());
+        };
+        write_whole(
+            &self.dir.join("torrents").join(format!("{name}.place")),
+            &text,
+        )
+    }
+
+    /// All torrents that are kept with their place, and whether they are only read. One that cannot be read is left out.
+    pub fn placed(&self) -> Vec<(Metainfo, PathBuf, bool)> {
+        let entries = fs::read_dir(self.dir.join("torrents"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+        paths.retain(|path| path.extension().is_some_and(|ending| ending == "place"));
+        paths.sort();
+        let placed = |path: PathBuf| {
+            let text = fs::read(&path).ok()?;
+            let (&kind, root) = text.split_first()?;
+            let metainfo = Metainfo::parse(&fs::read(path.with_extension("torrent")).ok()?).ok()?;
+            let root = std::ffi::OsStr::from_bytes(root);
+            Some((metainfo, PathBuf::from(root), kind == b'r'))
+        };
+        paths.into_iter().filter_map(placed).collect()
+    }
+
     /// Forgets a torrent, and what is recorded of it at `root`.
     pub fn forget(&self, hashes: &InfoHashes, root: Option<&Path>) {
         if let Some(root) = root {
             self.forget_record(hashes, root);
         }
         for name in Keep::names(hashes) {
-            for ending in ["torrent", "info"] {
+            for ending in ["torrent", "info", "place"] {
                 remove(&self.dir.join("torrents").join(format!("{name}.{ending}")));
             }
         }

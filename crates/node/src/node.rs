@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -37,8 +37,8 @@ pub type EventSink = Box<dyn Fn(Event) + Send>;
 /// A running node. Dropping it stops it.
 pub struct Node {
     commands: tokio_mpsc::UnboundedSender<Command>,
-    thread: Option<JoinHandle<()>>,
-    events: Option<Receiver<Event>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    events: Mutex<Option<Receiver<Event>>>,
     listening: SocketAddr,
     next_id: std::sync::atomic::AtomicU32,
 }
@@ -53,7 +53,7 @@ impl Node {
         // Nobody listens any more: the program is on its way out.
         let sink = Box::new(move |event| drop(sender.send(event)));
         let mut node = Node::start_with(config, sink)?;
-        node.events = Some(events);
+        node.events = Mutex::new(Some(events));
         Ok(node)
     }
 
@@ -95,8 +95,8 @@ impl Node {
         let next_id = std::sync::atomic::AtomicU32::new(1);
         Ok(Node {
             commands,
-            thread: Some(thread),
-            events: None,
+            thread: Mutex::new(Some(thread)),
+            events: Mutex::default(),
             listening,
             next_id,
         })
@@ -109,7 +109,10 @@ impl Node {
 
     /// What happens from now on. Only the first call gives it.
     pub fn events(&mut self) -> Option<Receiver<Event>> {
-        self.events.take()
+        self.events
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     /// Takes part in a torrent.
@@ -161,12 +164,18 @@ impl Node {
 
     /// Stops cleanly, within two seconds: what is verified is synced and recorded, trackers are
     /// told.
-    pub fn stop(mut self) {
-        self.end();
+    pub fn stop(self) {
+        self.halt();
     }
 
-    fn end(&mut self) {
-        let Some(thread) = self.thread.take() else {
+    /// As [`stop`](Self::stop), where others hold the node too; what they ask from now on is not answered.
+    pub(crate) fn halt(&self) {
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(thread) = thread else {
             return;
         };
         let (sender, stopped) = mpsc::channel();
@@ -186,7 +195,7 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        self.end();
+        self.halt();
     }
 }
 

@@ -7,13 +7,14 @@
 mod rows;
 mod schema;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
+use api::{Goals, Label, Limits};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 use torrent::ids::InfoHashes;
@@ -25,6 +26,8 @@ pub struct Record {
     pub id: u32,
     /// What it is called.
     pub name: String,
+    /// What its content is called on disk, unless the place is `exact`.
+    pub file_name: String,
     /// What it is known by.
     pub hashes: InfoHashes,
     /// The link it came from, until its metadata is in `torrents/`.
@@ -47,20 +50,24 @@ pub struct Record {
     pub priorities: Vec<u8>,
     /// Globs of the files that were asked for, used once, when the metadata is here.
     pub select: Vec<String>,
-    /// Bytes a second; 0: none.
-    pub limit_down: u64,
-    /// Bytes a second; 0: none.
-    pub limit_up: u64,
+    /// Its own limits.
+    pub limits: Limits,
     /// Its own goals; `None`: those of its label or the daemon.
-    pub goal_ratio: Option<f64>,
-    /// As above, in seconds of seeding.
-    pub goal_seconds: Option<u64>,
+    pub goals: Option<Goals>,
+    /// Words a person put on it.
+    pub tags: Vec<String>,
+    /// Its trackers, in tiers (BEP 12).
+    pub trackers: Vec<Vec<String>>,
+    /// Its data is on its way to here.
+    pub moving_to: Option<PathBuf>,
     /// Its place in the queue, smallest first.
     pub position: i64,
     /// Unix seconds.
     pub added: i64,
     /// Unix seconds at which everything wanted was there.
     pub finished: Option<i64>,
+    /// It is a running seed since then, in Unix seconds; what came after is not in its totals.
+    pub seeding_from: Option<i64>,
     /// What its torrent says, shown while it is dormant.
     pub facts: Facts,
     /// What it has done so far.
@@ -95,23 +102,6 @@ pub struct Totals {
     pub wasted: u64,
     /// Seconds it was complete and served.
     pub seeded_seconds: u64,
-}
-
-/// A label: a name for transfers of one sort, and what goes for them.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Label {
-    /// Its name.
-    pub name: String,
-    /// Where its transfers go; `None`: the usual folder.
-    pub folder: Option<PathBuf>,
-    /// Bytes a second for all of them together; 0: none.
-    pub limit_down: u64,
-    /// Bytes a second for all of them together; 0: none.
-    pub limit_up: u64,
-    /// Goals of its transfers.
-    pub goal_ratio: Option<f64>,
-    /// Goals of its transfers, in seconds.
-    pub goal_seconds: Option<u64>,
 }
 
 /// What is to be kept.

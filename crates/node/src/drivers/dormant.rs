@@ -54,10 +54,6 @@ impl Dormants {
         self.by_id.remove(&id)
     }
 
-    pub fn ids(&self) -> impl Iterator<Item = TorrentId> + '_ {
-        self.by_id.keys().copied()
-    }
-
     /// Is one of these addresses new?
     fn news(&mut self, id: TorrentId, addrs: &[SocketAddr]) -> bool {
         let seen = self.seen.entry(id).or_default();
@@ -145,6 +141,7 @@ impl Driver {
         options.known = Vec::new();
         transfers.remove(&id);
         drop(transfers);
+        self.report_last(id);
         self.tell(Input::Remove(id));
         self.store.remove(store_id(id));
         let dormant = Dormant {
@@ -154,7 +151,6 @@ impl Driver {
             trackers,
         };
         self.dormant.borrow_mut().by_id.insert(id, dormant);
-        self.news.about(id);
     }
 
     /// Somebody was found who may have or want this torrent.

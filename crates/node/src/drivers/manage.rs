@@ -95,6 +95,17 @@ impl Driver {
         self.news.about(id);
     }
 
+    /// Pieces in order, or the rarest first.
+    pub fn set_sequential(self: &Rc<Self>, id: TorrentId, sequential: bool) {
+        if let Some(t) = self.transfers.borrow_mut().get_mut(&id) {
+            t.options.sequential = sequential;
+        }
+        if let Some(dormant) = self.dormant.borrow_mut().get_mut(id) {
+            dormant.options.sequential = sequential;
+        }
+        self.tell(Input::Sequential(id, sequential));
+    }
+
     /// Leaves a transfer; its files stay. With `forget`, its resume record and torrent file go.
     pub async fn leave(self: Rc<Self>, id: TorrentId, forget: bool) {
         let (hashes, root) = {
@@ -145,6 +156,7 @@ impl Driver {
                 );
             }
         }
+        self.report_last(id);
         self.tell(Input::Remove(id));
         self.store.remove(store_id(id));
         self.transfers.borrow_mut().remove(&id);

@@ -26,6 +26,20 @@ impl News {
     }
 }
 
+impl Driver {
+    /// The engine will know nothing of this transfer in a moment: what it did is told before.
+    pub fn report_last(&self, id: TorrentId) {
+        let report = |swarm| Report {
+            swarm,
+            checking: None,
+        };
+        let last = self.session.borrow().status(Instant::now(), id);
+        if last.is_some() {
+            self.event(Event::Report(vec![(id, report(last)), (id, report(None))]));
+        }
+    }
+}
+
 /// Tells what changed, for ever. A transfer that moves is looked at each time, until it has come to rest.
 pub(crate) async fn run(driver: Rc<Driver>, every: Duration) {
     let mut told: BTreeMap<TorrentId, Report> = BTreeMap::new();

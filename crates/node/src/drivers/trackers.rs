@@ -31,8 +31,23 @@ pub(crate) struct Following {
     engine: RefCell<Announcer>,
     wake: Notify,
     /// What the trackers said last, for the person.
-    heard: RefCell<BTreeMap<String, String>>,
+    heard: RefCell<BTreeMap<String, Heard>>,
     pub stopped: Notify,
+}
+
+/// What a tracker said last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Heard {
+    /// It answered as it should.
+    pub works: bool,
+    /// What it said, or what went wrong.
+    pub message: Option<String>,
+    /// Peers it knows that have everything.
+    pub seeds: Option<u32>,
+    /// Peers it knows that do not.
+    pub leeches: Option<u32>,
+    /// Addresses it gave.
+    pub peers: u32,
 }
 
 /// What all announcers share.
@@ -80,8 +95,17 @@ impl Following {
         self.heard
             .borrow()
             .iter()
-            .map(|(tracker, said)| format!("{tracker}: {said}"))
+            .map(|(tracker, heard)| match &heard.message {
+                Some(message) => format!("{tracker}: {message}"),
+                None => format!("{tracker}: {} peers", heard.peers),
+            })
             .collect()
+    }
+
+    /// What the tracker with this URL said last.
+    pub fn heard_from(&self, url: &str) -> Option<Heard> {
+        let shown = TrackerUrl::parse(url).ok()?.shown();
+        self.heard.borrow().get(&shown).cloned()
     }
 }
 
@@ -143,12 +167,18 @@ async fn run(driver: Rc<Driver>, following: Rc<Following>) {
                 Output::ExternalIp(ip) => tracing::debug!(%ip, "a tracker sees us here"),
                 Output::Notice { tracker, message } => {
                     let text = format!("{tracker}: {message}");
-                    let news = following
-                        .heard
-                        .borrow_mut()
-                        .insert(tracker, message.clone());
+                    let mut heard = following.heard.borrow_mut();
+                    let entry = heard.entry(tracker).or_insert(Heard {
+                        works: false,
+                        message: None,
+                        seeds: None,
+                        leeches: None,
+                        peers: 0,
+                    });
+                    let before = entry.message.replace(message.clone());
+                    drop(heard);
                     // The same complaint every few minutes is no news.
-                    if news.as_ref() != Some(&message) {
+                    if before.as_ref() != Some(&message) {
                         driver.event(Event::Notice(following.torrent, text));
                     }
                 }
@@ -208,8 +238,14 @@ async fn announce_to(
         };
         match result {
             Ok(answer) => {
-                let said = format!("{} peers", answer.peers.len());
-                following.heard.borrow_mut().insert(url.shown(), said);
+                let heard = Heard {
+                    works: true,
+                    message: answer.warning.clone(),
+                    seeds: answer.complete,
+                    leeches: answer.incomplete,
+                    peers: answer.peers.len() as u32,
+                };
+                following.heard.borrow_mut().insert(url.shown(), heard);
                 following.tell(
                     &driver,
                     Input::Announced {
@@ -223,6 +259,9 @@ async fn announce_to(
         }
     }
     if !reported {
+        if let Some(heard) = following.heard.borrow_mut().get_mut(&url.shown()) {
+            heard.works = false;
+        }
         following.tell(
             &driver,
             Input::Announced {

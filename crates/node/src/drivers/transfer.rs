@@ -71,7 +71,7 @@ impl Transfer {
             .collect()
     }
 
-    fn priorities(&self, info: &Info) -> Vec<u8> {
+    pub fn priorities(&self, info: &Info) -> Vec<u8> {
         let link = self.link.as_ref().filter(|l| l.select.is_some());
         if self.options.select.is_empty() && self.options.priorities.is_empty() && link.is_none() {
             return Vec::new();
@@ -245,6 +245,14 @@ impl Driver {
 
     /// The engine has the torrent: it runs, or stands still as it should.
     fn begin(self: &Rc<Self>, id: TorrentId, halted: Option<String>, named: Vec<(String, u16)>) {
+        let sequential = self
+            .transfers
+            .borrow()
+            .get(&id)
+            .is_some_and(|t| t.options.sequential);
+        if sequential {
+            self.tell(Input::Sequential(id, true));
+        }
         match halted {
             Some(why) => self.tell(Input::Pause(id, Some(why))),
             None => self.find_peers(id),
@@ -335,6 +343,14 @@ impl Driver {
             let notes: Vec<String> = notes.into_iter().flatten().collect();
             prepared.note = (!notes.is_empty()).then(|| notes.join(". "));
         }
+        if transfer.options.remember {
+            let saved = self
+                .keep
+                .save_place(&info.hashes(), &placement.root, placement.read_only);
+            if let Err(error) = saved {
+                tracing::warn!(%error, "the place of a torrent could not be kept");
+            }
+        }
         self.store.add(store_id(id), info.clone(), placement)?;
         Ok(prepared)
     }
@@ -415,6 +431,11 @@ impl Driver {
 
     /// The metadata has come from peers: the transfer gets its place on disk.
     fn metadata(self: &Rc<Self>, id: TorrentId, info: Arc<Info>) {
+        if let Some(peek) = self.peeks.borrow_mut().remove(&id) {
+            // Whoever wanted to look has gone.
+            let _ = peek.send(info);
+            return;
+        }
         let prepared = {
             let mut transfers = self.transfers.borrow_mut();
             let Some(transfer) = transfers.get_mut(&id) else {

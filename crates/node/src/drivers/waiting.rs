@@ -84,6 +84,11 @@ impl Driver {
         tokio::task::spawn_local(wait_for_disk(self.clone(), id, wait, error, attempt));
     }
 
+    /// A person says that it should work now: whoever waits for the disk looks at once.
+    pub fn look_now(&self) {
+        self.hurry.notify_waiters();
+    }
+
     /// How long to wait for the next look; `None` if that wait is over, or will never end.
     fn next_look(&self, id: TorrentId, wait: u64) -> Option<Duration> {
         let mut transfers = self.transfers.borrow_mut();
@@ -117,7 +122,7 @@ impl Driver {
             let answer = tokio::time::timeout(LATEST, answer).await;
             self.looks.borrow_mut().remove(&tag);
             return match answer {
-                Ok(Ok(looked)) => looked,
+                Ok(Ok(looked)) => looked.map(drop),
                 _ => Err(error.clone()),
             };
         }
@@ -145,7 +150,10 @@ async fn wait_for_disk(
     attempt: Attempt,
 ) {
     while let Some(pause) = driver.next_look(id, wait) {
-        tokio::time::sleep(pause).await;
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = driver.hurry.notified() => {}
+        }
         let looked = driver.look_again(id, &error, attempt).await;
         let still_waits = {
             let mut transfers = driver.transfers.borrow_mut();

@@ -4,14 +4,17 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use api::{Goals, Label, Limits};
 use rusqlite::{Connection, Row, named_params};
 use torrent::ids::InfoHashes;
 
 use super::schema::OpenError;
-use super::{Change, Facts, Kept, Label, Record, Totals};
+use super::{Change, Facts, Kept, Record, Totals};
 
-/// Globs are kept one a line.
+/// Globs, tags and trackers are kept one a line,
 const BETWEEN: &str = "\n";
+/// tiers of trackers with an empty line between.
+const TIERS: &str = "\n\n";
 
 /// Reads everything.
 pub(super) fn load(connection: &Connection) -> Result<Kept, OpenError> {
@@ -61,17 +64,20 @@ fn put(connection: &Connection, change: &Change) -> rusqlite::Result<()> {
             .map(drop),
         Change::Label(label) => connection
             .prepare_cached(
-                "INSERT INTO label VALUES (:name, :folder, :down, :up, :ratio, :seconds)
+                "INSERT INTO label VALUES (:name, :folder, :down, :up, :own, :ratio, :seconds, :most)
                  ON CONFLICT (name) DO UPDATE SET folder = :folder, limit_down = :down,
-                 limit_up = :up, goal_ratio = :ratio, goal_seconds = :seconds",
+                 limit_up = :up, own_goals = :own, goal_ratio = :ratio, goal_seconds = :seconds,
+                 max_active = :most",
             )?
             .execute(named_params! {
                 ":name": label.name,
-                ":folder": label.folder.as_deref().map(bytes),
-                ":down": signed(label.limit_down),
-                ":up": signed(label.limit_up),
-                ":ratio": label.goal_ratio,
-                ":seconds": label.goal_seconds.map(signed),
+                ":folder": label.folder,
+                ":down": signed(label.limits.down),
+                ":up": signed(label.limits.up),
+                ":own": label.goals.is_some(),
+                ":ratio": label.goals.and_then(|goals| goals.ratio),
+                ":seconds": label.goals.and_then(|goals| goals.seeding_seconds).map(signed),
+                ":most": label.max_active,
             })
             .map(drop),
         Change::LabelGone(name) => connection
@@ -106,15 +112,17 @@ fn put(connection: &Connection, change: &Change) -> rusqlite::Result<()> {
 fn put_transfer(connection: &Connection, r: &Record) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "INSERT OR REPLACE INTO transfer VALUES (:id, :name, :v1, :v2, :link, :folder, :exact,
+            "INSERT OR REPLACE INTO transfer VALUES (:id, :name, :file_name, :v1, :v2, :link, :folder, :exact,
              :read_only, :label, :paused, :sequential, :preallocate, :priorities, :chosen,
-             :limit_down, :limit_up, :goal_ratio, :goal_seconds, :position, :added, :finished,
+             :limit_down, :limit_up, :own_goals, :goal_ratio, :goal_seconds, :tags, :trackers,
+             :moving_to, :position, :added, :finished, :seeding_from,
              :size, :wanted, :files, :pieces, :private, :done, :received, :sent, :wasted,
              :seeded_seconds)",
         )?
         .execute(named_params! {
             ":id": r.id,
             ":name": r.name,
+            ":file_name": r.file_name,
             ":v1": r.hashes.v1,
             ":v2": r.hashes.v2,
             ":link": r.link,
@@ -127,13 +135,18 @@ fn put_transfer(connection: &Connection, r: &Record) -> rusqlite::Result<()> {
             ":preallocate": r.preallocate,
             ":priorities": r.priorities,
             ":chosen": r.select.join(BETWEEN),
-            ":limit_down": signed(r.limit_down),
-            ":limit_up": signed(r.limit_up),
-            ":goal_ratio": r.goal_ratio,
-            ":goal_seconds": r.goal_seconds.map(signed),
+            ":limit_down": signed(r.limits.down),
+            ":limit_up": signed(r.limits.up),
+            ":own_goals": r.goals.is_some(),
+            ":goal_ratio": r.goals.and_then(|goals| goals.ratio),
+            ":goal_seconds": r.goals.and_then(|goals| goals.seeding_seconds).map(signed),
+            ":tags": r.tags.join(BETWEEN),
+            ":trackers": r.trackers.iter().map(|tier| tier.join(BETWEEN)).collect::<Vec<_>>().join(TIERS),
+            ":moving_to": r.moving_to.as_deref().map(bytes),
             ":position": r.position,
             ":added": r.added,
             ":finished": r.finished,
+            ":seeding_from": r.seeding_from,
             ":size": signed(r.facts.size),
             ":wanted": signed(r.facts.wanted),
             ":files": r.facts.files,
@@ -149,11 +162,11 @@ fn put_transfer(connection: &Connection, r: &Record) -> rusqlite::Result<()> {
 }
 
 fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
-    let chosen: String = row.get("chosen")?;
     let number = |column: &str| row.get::<_, i64>(column).map(unsigned);
     Ok(Record {
         id: row.get("id")?,
         name: row.get("name")?,
+        file_name: row.get("file_name")?,
         hashes: InfoHashes {
             v1: row.get("v1")?,
             v2: row.get("v2")?,
@@ -167,18 +180,21 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         sequential: row.get("sequential")?,
         preallocate: row.get("preallocate")?,
         priorities: row.get("priorities")?,
-        select: chosen
-            .split(BETWEEN)
-            .filter(|glob| !glob.is_empty())
-            .map(str::to_owned)
+        select: lines(&row.get::<_, String>("chosen")?),
+        limits: limits(row)?,
+        goals: goals(row)?,
+        tags: lines(&row.get::<_, String>("tags")?),
+        trackers: row
+            .get::<_, String>("trackers")?
+            .split(TIERS)
+            .map(lines)
+            .filter(|tier| !tier.is_empty())
             .collect(),
-        limit_down: number("limit_down")?,
-        limit_up: number("limit_up")?,
-        goal_ratio: row.get("goal_ratio")?,
-        goal_seconds: row.get::<_, Option<i64>>("goal_seconds")?.map(unsigned),
+        moving_to: row.get::<_, Option<Vec<u8>>>("moving_to")?.map(path),
         position: row.get("position")?,
         added: row.get("added")?,
         finished: row.get("finished")?,
+        seeding_from: row.get("seeding_from")?,
         facts: Facts {
             size: number("size")?,
             wanted: number("wanted")?,
@@ -199,12 +215,35 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
 fn label(row: &Row<'_>) -> rusqlite::Result<Label> {
     Ok(Label {
         name: row.get("name")?,
-        folder: row.get::<_, Option<Vec<u8>>>("folder")?.map(path),
-        limit_down: unsigned(row.get("limit_down")?),
-        limit_up: unsigned(row.get("limit_up")?),
-        goal_ratio: row.get("goal_ratio")?,
-        goal_seconds: row.get::<_, Option<i64>>("goal_seconds")?.map(unsigned),
+        folder: row.get("folder")?,
+        limits: limits(row)?,
+        goals: goals(row)?,
+        max_active: row.get("max_active")?,
     })
+}
+
+fn limits(row: &Row<'_>) -> rusqlite::Result<Limits> {
+    Ok(Limits {
+        down: row.get("limit_down").map(unsigned)?,
+        up: row.get("limit_up").map(unsigned)?,
+    })
+}
+
+fn goals(row: &Row<'_>) -> rusqlite::Result<Option<Goals>> {
+    let own: bool = row.get("own_goals")?;
+    let goals = Goals {
+        ratio: row.get("goal_ratio")?,
+        seeding_seconds: row.get::<_, Option<i64>>("goal_seconds")?.map(unsigned),
+    };
+    Ok(own.then_some(goals))
+}
+
+/// One word a line.
+fn lines(text: &str) -> Vec<String> {
+    text.split(BETWEEN)
+        .filter(|line| !line.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// SQLite counts in i64.

@@ -14,15 +14,18 @@ use rusqlite::{Connection, ErrorCode};
 pub(super) const MIGRATIONS: &[&str] = &["
 CREATE TABLE label (
     name TEXT PRIMARY KEY NOT NULL,
-    folder BLOB,
-    limit_down INTEGER NOT NULL DEFAULT 0,
-    limit_up INTEGER NOT NULL DEFAULT 0,
+    folder TEXT,
+    limit_down INTEGER NOT NULL,
+    limit_up INTEGER NOT NULL,
+    own_goals INTEGER NOT NULL,
     goal_ratio REAL,
-    goal_seconds INTEGER
+    goal_seconds INTEGER,
+    max_active INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE transfer (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     name TEXT NOT NULL,
+    file_name TEXT NOT NULL,
     v1 BLOB CHECK (length(v1) = 20),
     v2 BLOB CHECK (length(v2) = 32),
     link TEXT,
@@ -37,11 +40,16 @@ CREATE TABLE transfer (
     chosen TEXT NOT NULL,
     limit_down INTEGER NOT NULL,
     limit_up INTEGER NOT NULL,
+    own_goals INTEGER NOT NULL,
     goal_ratio REAL,
     goal_seconds INTEGER,
+    tags TEXT NOT NULL,
+    trackers TEXT NOT NULL,
+    moving_to BLOB,
     position INTEGER NOT NULL,
     added INTEGER NOT NULL,
     finished INTEGER,
+    seeding_from INTEGER,
     size INTEGER NOT NULL,
     wanted INTEGER NOT NULL,
     files INTEGER NOT NULL,

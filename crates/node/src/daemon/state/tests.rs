@@ -4,10 +4,11 @@ use std::fs;
 
 use super::*;
 
-fn record(id: u32) -> Record {
+pub(crate) fn record(id: u32) -> Record {
     Record {
         id,
         name: format!("album {id}"),
+        file_name: "album".to_owned(),
         hashes: InfoHashes {
             v1: Some([id as u8; 20]),
             v2: id.is_multiple_of(2).then_some([id as u8; 32]),
@@ -22,13 +23,24 @@ fn record(id: u32) -> Record {
         preallocate: false,
         priorities: vec![0, 4, 7],
         select: vec!["*.flac".to_owned(), "disc 2/**".to_owned()],
-        limit_down: 1 << 20,
-        limit_up: u64::MAX,
-        goal_ratio: Some(1.5),
-        goal_seconds: None,
+        limits: Limits {
+            down: 1 << 20,
+            up: u64::MAX,
+        },
+        goals: (id != 2).then_some(Goals {
+            ratio: Some(1.5),
+            seeding_seconds: None,
+        }),
+        tags: vec!["live".to_owned(), "to keep".to_owned()],
+        trackers: vec![
+            vec!["http://a/announce".to_owned(), "udp://b:80".to_owned()],
+            vec!["http://c/announce".to_owned()],
+        ],
+        moving_to: (id == 2).then(|| "/elsewhere".into()),
         position: -4,
         added: 1_700_000_000,
         finished: Some(1_700_000_100),
+        seeding_from: None,
         facts: Facts {
             size: 1 << 40,
             wanted: 1 << 39,
@@ -61,9 +73,12 @@ fn music() -> Label {
     Label {
         name: "music".to_owned(),
         folder: Some("/music".into()),
-        limit_up: 5,
-        goal_ratio: Some(2.0),
-        ..Label::default()
+        limits: Limits { down: 0, up: 5 },
+        goals: Some(Goals {
+            ratio: Some(2.0),
+            seeding_seconds: Some(60),
+        }),
+        max_active: 3,
     }
 }
 
@@ -96,7 +111,7 @@ fn what_is_kept_comes_back_as_it_was() {
     let mut first = record(1);
     first.totals.sent = 70;
     // SQLite has no number above this.
-    first.limit_up = i64::MAX as u64;
+    first.limits.up = i64::MAX as u64;
     assert_eq!(kept.transfers[0], first);
     assert_eq!(kept.transfers[1].label.as_deref(), Some("music"));
     assert_eq!(kept.labels, [music()]);

@@ -1,0 +1,257 @@
+//! The policy's place in the daemon: settings go in as a person wrote them, decisions go out to the node.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use api::{BatteryAction, Label, MeteredAction, Settings};
+use policy::{
+    Action, Checked, Days, Entry, LabelRules, Lan, LocalTime, OnBattery, OnMetered, Output, Policy,
+    Rates, Scope, Slow, WrongSetting,
+};
+use swarm::{Class, Input, TorrentId};
+
+use super::book::rates;
+use crate::Node;
+
+/// Longest seeding time worth naming, in seconds.
+const LONGEST: u64 = 1 << 40;
+
+/// Settings as the policy has them.
+///
+/// # Errors
+/// The key that is wrong, and what can be meant.
+pub fn settings(
+    settings: &Settings,
+    labels: &BTreeMap<String, Label>,
+) -> Result<Checked, WrongSetting> {
+    let entry = |window: &api::Window| Entry {
+        days: Days(
+            window
+                .days
+                .iter()
+                .fold(0, |days, &day| days | 1 << day as u8),
+        ),
+        from: window.from.minutes(),
+        to: window.to.minutes(),
+        action: match window.pause {
+            true => Action::Pause,
+            false => Action::Limit(rates(window.limits)),
+        },
+    };
+    let most = |number: u32| (number > 0).then_some(number);
+    let label = |label: &Label| LabelRules {
+        limits: rates(label.limits),
+        goals: label.goals.map(goals),
+        max_active: most(label.max_active),
+    };
+    let usual = policy::Settings::default();
+    let connections = &settings.connections;
+    policy::Settings {
+        limits: rates(settings.limits),
+        schedule: settings.schedule.iter().map(entry).collect(),
+        lan: Lan {
+            free: settings.lan_free,
+            limits: rates(settings.lan),
+        },
+        labels: labels
+            .values()
+            .map(|l| (l.name.clone(), label(l)))
+            .collect(),
+        goals: goals(settings.goals),
+        queue: policy::Queue {
+            max_downloads: most(settings.queue.downloads),
+            max_seeds: most(settings.queue.seeds),
+            slow: (settings.queue.slow > 0).then(|| Slow {
+                rate: settings.queue.slow,
+                ..Slow::default()
+            }),
+        },
+        disk_reserve: policy::DiskReserve {
+            bytes: settings.disk_reserve.bytes,
+            percent: settings.disk_reserve.percent.round() as u8,
+        },
+        memory_ceiling: (settings.memory > 0).then_some(settings.memory),
+        on_battery: match settings.battery.action {
+            BatteryAction::Ignore => OnBattery::Nothing,
+            BatteryAction::PauseBelow => OnBattery::PauseBelow(settings.battery.percent),
+            BatteryAction::Pause => OnBattery::Pause,
+        },
+        on_metered: match settings.metered.action {
+            MeteredAction::Ignore => OnMetered::Nothing,
+            MeteredAction::Pause => OnMetered::Pause,
+            MeteredAction::Limit => OnMetered::Limit(rates(settings.metered.limits)),
+        },
+        connections: connections.all,
+        connections_per_torrent: connections.per_transfer,
+        dials: connections.dials,
+        upload_slots: most(settings.slots),
+        open_files: most(connections.files).unwrap_or(usual.open_files),
+        ..usual
+    }
+    .check()
+}
+
+/// Goals as the policy has them: ratios in thousandths.
+pub fn goals(goals: api::Goals) -> policy::Goals {
+    policy::Goals {
+        ratio: goals.ratio.map(|ratio| (ratio * 1000.0).round() as u32),
+        seeding: goals
+            .seeding_seconds
+            .map(|seconds| Duration::from_secs(seconds.min(LONGEST))),
+    }
+}
+
+/// What the clock on the wall shows.
+pub fn local_time() -> LocalTime {
+    let now = jiff::Zoned::now();
+    LocalTime::new(
+        now.weekday().to_monday_zero_offset() as u32,
+        now.hour() as u32,
+        now.minute() as u32,
+        now.second() as u32,
+    )
+    .expect("jiff's fields are those of a time of day")
+}
+
+/// The engine, and what was decided that others ask for.
+pub struct Rules {
+    engine: Policy,
+    /// Numbers of the groups that stand for labels in the node.
+    groups: BTreeMap<Arc<str>, u32>,
+    /// Limits of everything together, as they are in effect.
+    pub limits: Rates,
+    /// Peers served at once.
+    pub slots: u32,
+}
+
+/// A transfer is held, or not.
+pub type Verdict = (u32, Option<policy::Reason>);
+
+impl Rules {
+    /// Rules that begin with these settings.
+    pub fn new(settings: Checked) -> Rules {
+        Rules {
+            engine: Policy::new(settings, Instant::now(), local_time()),
+            groups: BTreeMap::new(),
+            limits: Rates::NONE,
+            slots: 0,
+        }
+    }
+
+    /// Facts; what follows from them goes to the node, verdicts about transfers to the caller.
+    pub fn tell(
+        &mut self,
+        node: &Node,
+        facts: impl IntoIterator<Item = policy::Input>,
+    ) -> Vec<Verdict> {
+        let now = Instant::now();
+        facts
+            .into_iter()
+            .for_each(|fact| self.engine.handle(now, fact));
+        let (mut verdicts, mut inputs) = (Vec::new(), Vec::new());
+        while let Some(output) = self.engine.poll() {
+            self.carry_out(output, &mut verdicts, &mut inputs);
+        }
+        if !inputs.is_empty() {
+            // The node has stopped: nothing is left to be limited.
+            drop(node.call(move |driver| inputs.into_iter().for_each(|input| driver.tell(input))));
+        }
+        verdicts
+    }
+
+    fn carry_out(&mut self, output: Output, verdicts: &mut Vec<Verdict>, inputs: &mut Vec<Input>) {
+        match output {
+            Output::Limit(scope, rates) => {
+                let scope = match scope {
+                    Scope::Global => {
+                        self.limits = rates;
+                        swarm::Scope::Session
+                    }
+                    Scope::Label(label) => swarm::Scope::Group(self.group(&label)),
+                    Scope::Transfer(id) => swarm::Scope::Torrent(TorrentId(id.0)),
+                };
+                inputs.push(Input::Limits(scope, rates.down, rates.up));
+            }
+            Output::LimitClass(class, rule) => {
+                let class = match class {
+                    policy::Class::Lan => Class::Lan,
+                    policy::Class::Other => Class::Other,
+                };
+                let (down, up) = (rule.limits.down, rule.limits.up);
+                inputs.push(Input::Limits(swarm::Scope::Class(class), down, up));
+                if class == Class::Lan {
+                    inputs.push(Input::LanFree(rule.exempt));
+                }
+            }
+            Output::Allow(allowance) => {
+                self.slots = allowance.unchoke_slots;
+                inputs.push(Input::Slots(allowance.unchoke_slots as usize));
+                inputs.push(Input::Connections {
+                    all: allowance.connections as usize,
+                    per_torrent: allowance.connections_per_torrent as usize,
+                    dials: allowance.dials as usize,
+                });
+            }
+            Output::Hold(id, reason) | Output::Explain(id, reason) => {
+                verdicts.push((id.0, Some(reason)));
+            }
+            Output::Release(id) => verdicts.push((id.0, None)),
+        }
+    }
+
+    /// The number of the group that stands for a label in the node.
+    pub fn group(&mut self, label: &str) -> u32 {
+        if let Some(&group) = self.groups.get(label) {
+            return group;
+        }
+        let next = self.groups.len() as u32;
+        self.groups.insert(label.into(), next);
+        next
+    }
+
+    /// When the engine wants to hear the time.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.engine.deadline()
+    }
+
+    /// Transfers in the order of their turn.
+    pub fn queue(&self) -> impl Iterator<Item = u32> + '_ {
+        self.engine.queue().iter().map(|id| id.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usual_settings_are_the_policy_s_own() {
+        let given = settings(&Settings::default(), &BTreeMap::new()).unwrap();
+        let usual = policy::Settings::default();
+        assert_eq!(given.queue, usual.queue);
+        assert_eq!(given.disk_reserve, usual.disk_reserve);
+        assert_eq!(given.lan, usual.lan);
+        assert_eq!(given.goals, usual.goals);
+        assert_eq!(given.upload_slots, usual.upload_slots);
+        assert_eq!(given.on_metered, usual.on_metered);
+    }
+
+    #[test]
+    fn a_wrong_setting_is_named() {
+        let mut wrong = Settings::default();
+        wrong.limits.up = 5;
+        let error = settings(&wrong, &BTreeMap::new()).unwrap_err();
+        assert_eq!(error.key, "limits.up");
+    }
+
+    #[test]
+    fn goals_keep_three_digits() {
+        let given = goals(api::Goals {
+            ratio: Some(1.2345),
+            seeding_seconds: Some(u64::MAX),
+        });
+        assert_eq!(given.ratio, Some(1235));
+        assert_eq!(given.seeding, Some(Duration::from_secs(LONGEST)));
+    }
+}

@@ -1,0 +1,195 @@
+//! What is shown of one transfer when it is opened: files, peers, trackers. And metadata that a person wants to look at
+//! before anything is fetched.
+
+use std::cell::Cell;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use api::{File, Peer, PeerClass, Tracker, TrackerState};
+use swarm::{Class, TorrentId};
+use tokio::sync::oneshot;
+use torrent::metainfo::Info;
+
+use super::Driver;
+use crate::{Options, Place, Problem, Source};
+
+thread_local! {
+    /// Numbers of those that are only looked at, from the end: the others count from the beginning.
+    static NEXT_PEEK: Cell<u32> = const { Cell::new(u32::MAX) };
+}
+
+impl Driver {
+    /// The info dictionary, from the disk if the transfer is dormant.
+    pub fn info(&self, id: TorrentId) -> Option<Info> {
+        let awake = self.transfers.borrow().get(&id).map(|t| t.info.clone());
+        match awake {
+            Some(info) => info.map(|info| (*info).clone()),
+            None => {
+                let hashes = self.dormant.borrow().get(id).map(|d| d.hashes)?;
+                self.keep
+                    .load_torrent(&hashes)
+                    .map(|metainfo| metainfo.info)
+            }
+        }
+    }
+
+    /// How many files the torrent has, pads counted; 0 until the metadata is here.
+    pub fn file_count(&self, id: TorrentId) -> usize {
+        self.info(id).map_or(0, |info| info.files().len())
+    }
+
+    /// The files, without pads; none until the metadata is here.
+    pub fn files(&self, id: TorrentId) -> Vec<File> {
+        let Some(info) = self.info(id) else {
+            return Vec::new();
+        };
+        let layout = info.layout();
+        let priorities = match self.transfers.borrow().get(&id) {
+            Some(t) => t.priorities(&info),
+            None => self
+                .dormant
+                .borrow()
+                .get(id)
+                .map(|d| d.options.priorities.clone())
+                .unwrap_or_default(),
+        };
+        let priority = |file: usize| priorities.get(file).copied().unwrap_or(4);
+        let done = self.session.borrow().files_done(id);
+        let shown = info
+            .files()
+            .enumerate()
+            .filter(|(index, _)| !layout.file(*index).pad);
+        shown
+            .map(|(index, file)| File {
+                index: index as u32,
+                path: file.path().to_owned(),
+                size: layout.file(index).len,
+                done: match &done {
+                    Some(done) => done.get(index).copied().unwrap_or(0),
+                    // A dormant transfer has all that is wanted.
+                    None if priority(index) > 0 => layout.file(index).len,
+                    None => 0,
+                },
+                priority: priority(index),
+                content_url: None,
+            })
+            .collect()
+    }
+
+    /// The connected peers.
+    pub fn peers(&self, id: TorrentId) -> Vec<Peer> {
+        let now = Instant::now();
+        let session = self.session.borrow();
+        let pieces = session.status(now, id).map_or(0, |status| status.pieces);
+        let shown = session.peer_status(now, id).into_iter().map(|peer| Peer {
+            address: peer.addr.to_string(),
+            client: peer.client,
+            source: match peer.source {
+                swarm::Source::Direct => "given",
+                swarm::Source::Tracker => "tracker",
+                swarm::Source::Dht => "dht",
+                swarm::Source::Exchange => "pex",
+                swarm::Source::Local => "lsd",
+                swarm::Source::Incoming => "incoming",
+            }
+            .to_owned(),
+            class: match peer.class {
+                Class::Lan => PeerClass::Lan,
+                Class::Other => PeerClass::Other,
+            },
+            progress: f64::from(peer.pieces) / f64::from(pieces.max(1)),
+            rate_down: peer.rate_down,
+            rate_up: peer.rate_up,
+            received: peer.received,
+            sent: peer.sent,
+            interested: peer.interested,
+            choking: peer.choked,
+            peer_interested: peer.interested_in_us,
+            peer_choking: peer.chokes_us,
+            snubbed: peer.snubs_us,
+            encrypted: false,
+            incoming: !peer.outgoing,
+            connected_seconds: peer.connected.as_secs(),
+        });
+        shown.collect()
+    }
+
+    /// How its trackers are, in the order of their tiers.
+    pub fn tracker_states(&self, id: TorrentId, tiers: &[Vec<String>]) -> Vec<Tracker> {
+        let followings = self.followings.borrow();
+        let following = followings.get(&id);
+        let mut shown = Vec::new();
+        for (tier, urls) in (0..).zip(tiers) {
+            for url in urls {
+                let heard = following.and_then(|following| following.heard_from(url));
+                shown.push(Tracker {
+                    url: url.clone(),
+                    tier,
+                    state: match &heard {
+                        Some(heard) if heard.works => TrackerState::Working,
+                        Some(_) => TrackerState::Failed,
+                        None => TrackerState::Idle,
+                    },
+                    message: heard.as_ref().and_then(|heard| heard.message.clone()),
+                    seeds: heard.as_ref().and_then(|heard| heard.seeds),
+                    leeches: heard.as_ref().and_then(|heard| heard.leeches),
+                    peers: heard.as_ref().map_or(0, |heard| heard.peers),
+                    next_at: None,
+                });
+            }
+        }
+        shown
+    }
+
+    /// Asks peers for a torrent's metadata, and for nothing else. Whoever waits no longer ends it.
+    ///
+    /// # Errors
+    /// It is there as a transfer.
+    pub async fn peek(self: Rc<Self>, source: Source) -> Result<Arc<Info>, Problem> {
+        let id = NEXT_PEEK.with(|next| TorrentId(next.replace(next.get() - 1)));
+        let (sender, answer) = oneshot::channel();
+        let options = Options::new(Place::Into(PathBuf::new()));
+        self.peeks.borrow_mut().insert(id, sender);
+        let leave = Leave {
+            driver: self.clone(),
+            id,
+        };
+        if let Err(error) = self.add(id, source, options) {
+            return Err(Problem::other(&error.to_string()));
+        }
+        let info = answer.await;
+        drop(leave);
+        info.map_err(|_| Problem::other("it was added meanwhile"))
+    }
+
+    /// Somebody adds what is being looked at: the look ends.
+    pub async fn end_peek(self: &Rc<Self>, source: &Source) {
+        let hashes = match source {
+            Source::Metainfo(metainfo) => metainfo.info.hashes(),
+            Source::Magnet(magnet) => magnet.hashes,
+            Source::Hash(hashes) => *hashes,
+        };
+        let peek = self
+            .find(&hashes)
+            .filter(|id| self.peeks.borrow().contains_key(id));
+        if let Some(id) = peek {
+            self.peeks.borrow_mut().remove(&id);
+            self.clone().leave(id, false).await;
+        }
+    }
+}
+
+/// Leaves what was looked at, however the look ends.
+struct Leave {
+    driver: Rc<Driver>,
+    id: TorrentId,
+}
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        self.driver.peeks.borrow_mut().remove(&self.id);
+        tokio::task::spawn_local(self.driver.clone().leave(self.id, false));
+    }
+}
