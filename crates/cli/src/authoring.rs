@@ -352,7 +352,7 @@ fn finish(
     options: &author::Options,
 ) -> Result<Hashed, Failure> {
     let hasher::Hashed { hashes, known } = hashed;
-    let metainfo = plan.finish(&hashes, options).map_err(|error| {
+    let metainfo = plan.finish(hashes, options).map_err(|error| {
         Failure::new(
             Exit::Other,
             format!(
@@ -360,7 +360,21 @@ fn finish(
             ),
         )
     })?;
+    give_back();
     Ok(Hashed { metainfo, known })
+}
+
+/// Gives memory that was let go back to the system. What follows may serve for weeks, on other threads, and the C
+/// library would keep megabytes for this one.
+fn give_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        // SAFETY: malloc.h of glibc declares it so. It may be called at any time and on any thread.
+        unsafe extern "C" {
+            safe fn malloc_trim(pad: usize) -> std::ffi::c_int;
+        }
+        malloc_trim(0);
+    }
 }
 
 /// Where the second of two torrents goes: `album.torrent` → `album.v2.torrent`.
