@@ -6,7 +6,7 @@ the machine does meanwhile falls on all alike.
 import dataclasses, os, shutil, time
 from clients import CLIENTS
 from measure import MIB, Failed, Heater, Window, until
-from world import LT, TOOLS, VENV_PYTHON, SentBy, fresh, same
+from world import LT, TOOLS, TRACKER_URL, VENV_PYTHON, SentBy, fresh, same
 
 PIECE = MIB          # as people's torrents of this size have
 MEMORY_SECONDS = 8   # how long a download goes on where only its memory is of interest
@@ -175,18 +175,23 @@ def create(world, o):
     for kind, name, needs, argv in contestants:
         def work(argv=argv):
             world.payload(mib)
-            if os.path.exists(out):
-                os.unlink(out)
-            home = fresh(f"{world.ram}/home")
-            window = Window()
-            window.start()
-            proc = world.spawn(argv, {"HOME": home, "STARLING_HOME": home})
-            window.add("leecher", proc)
-            until(lambda: not proc.running(), o.limit, "torrent made")
-            figures = window.stop(proc.ended)
-            proc.healthy()
-            return figures
+            return making(world, o, argv, out)
         yield Run(f"create, {mib} MiB, {kind}, tmpfs", name, needs, mib, work)
+
+
+def making(world, o, argv, out):
+    """what a program takes that writes the torrent file `out` and ends"""
+    if os.path.exists(out):
+        os.unlink(out)
+    home = fresh(f"{world.ram}/home")
+    window = Window()
+    window.start()
+    proc = world.spawn(argv, {"HOME": home, "STARLING_HOME": home})
+    window.add("leecher", proc)
+    until(lambda: not proc.running(), o.limit, "torrent made")
+    figures = window.stop(proc.ended)
+    proc.healthy()
+    return figures
 
 
 def memory(world, o):
@@ -204,6 +209,50 @@ def memory(world, o):
                 source = world.folder(count, 1024)
                 return transfer(world, o, world.torrent(source, kind, 16384), source, [seed], [leecher], count / 1024, limit=2 * o.limit)
             yield Run(f"{count} files of 1 KiB, {kind}, tmpfs", f"{leecher} <- {seed}", [leecher, seed], count / 1024, work, 1)
+    for kind in ("v1", "v2", "hybrid"):
+        def create(kind=kind):
+            source, out = world.folder(count, 1024), f"{world.ram}/created.torrent"
+            return making(world, o, [CLIENTS[S].binary, "create", source, "-o", out, f"--{kind}"], out)
+        yield Run(f"create, {count} files of 1 KiB, {kind}, tmpfs", S, [S], count / 1024, create, 1)
+    for kind in ("v1", "v2", "hybrid"):
+        def seed(kind=kind):
+            return share(world, o, world.folder(count, 1024), kind)
+        yield Run(f"seed, {count} files of 1 KiB, {kind}, tmpfs", f"{S} <- {S}", [S], count / 1024, seed, 1)
+
+
+def share(world, o, source, kind):
+    """`starling seed FOLDER` hashes and serves a folder; somebody fetches all of it by the torrent it made.
+    Measured from the start of the seed."""
+    torrent, into, home = f"{world.ram}/shared.torrent", fresh(f"{world.ram}/into"), fresh(f"{world.ram}/home1")
+    if os.path.exists(torrent):
+        os.unlink(torrent)
+    world.tracker.reset()
+    taker = CLIENTS[S](world, 10, torrent, into=into)
+    window = Window()
+    window.start()
+    giver = world.spawn([CLIENTS[S].binary, "seed", source, f"--{kind}", "--torrent-out", torrent, "--tracker", TRACKER_URL,
+                         "--bind", "10.77.0.1:7001", "--no-dht", "--no-local-discovery", "--json", "--yes"],
+                        {"HOME": home, "STARLING_HOME": home})
+    window.add("seed", giver)
+    try:
+        until(lambda: giver.healthy() and giver.said("seeding"), o.limit, "folder shared")
+        world.tracker.seeds.append(("10.77.0.1", 7001))
+        world.tracker.others.append((taker.ip, taker.port))
+        taker.begin()
+        window.add("leecher", taker.proc)
+
+        def finished():
+            window.notice()
+            return taker.done()
+        until(finished, 2 * o.limit, "download complete")
+        figures = window.stop()
+        if not same(source, found(into, os.path.basename(source))):
+            raise Failed("what arrived is not what was shared")
+        return figures
+    finally:
+        taker.stop()
+        giver.stop()
+        shutil.rmtree(into, ignore_errors=True)
 
 
 CASES = {"pair": pair, "disk": disk, "spread": spread, "gather": gather, "files": files, "create": create, "memory": memory}
