@@ -52,6 +52,19 @@ pub struct PreviewBody {
     pub source: String,
 }
 
+impl Check for AddBody {
+    fn check(&self) -> Result<(), Problem> {
+        check::text("source", &self.source, 1, MAX_SOURCE)?;
+        self.options.check()
+    }
+}
+
+impl Check for PreviewBody {
+    fn check(&self) -> Result<(), Problem> {
+        check::text("source", &self.source, 1, MAX_SOURCE)
+    }
+}
+
 impl Check for Source {
     fn check(&self) -> Result<(), Problem> {
         match self {
@@ -358,6 +371,13 @@ pub enum Deleted {
     Trashed,
     /// They are gone: there is no trash for that disk.
     Erased,
+}
+
+/// What became of a transfer that was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Removed {
+    /// And of its files.
+    pub files: Deleted,
 }
 
 #[cfg(test)]

@@ -10,9 +10,12 @@
 mod add;
 mod change;
 mod check;
+pub mod client;
+mod content;
 mod detail;
 mod ids;
 mod live;
+mod overrides;
 mod problem;
 mod query;
 mod service;
@@ -23,10 +26,11 @@ mod transfer;
 
 pub use add::{
     Add, AddBody, AddOptions, Deleted, FilePriority, Fingerprint, Move, Preview, PreviewBody,
-    PreviewFile, Rename, Source, TransferPatch,
+    PreviewFile, Removed, Rename, Source, TransferPatch,
 };
 pub use change::{Change, Event, Moment, Notice, Snapshot};
 pub use check::Check;
+pub use content::{ChunkSender, Chunks, Content, ContentFile, ContentListing, MAX_CHUNK};
 pub use detail::{File, Peer, PeerClass, Tracker, TrackerState};
 pub use ids::{EventId, Hash, RunId, TransferId};
 pub use live::{Changes, Live, Part};

@@ -1,6 +1,8 @@
 //! Whatever happens, and whenever a client reads, breaks off and comes back: in the end it has what
 //! the daemon has.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;

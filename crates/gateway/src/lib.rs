@@ -1,0 +1,4 @@
+//! The daemon over HTTP. Each module speaks one foreign protocol and translates it to
+//! [`api::Service`].
+
+pub mod http;

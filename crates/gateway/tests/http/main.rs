@@ -1,0 +1,11 @@
+//! The API as programs meet it: a fake daemon behind real sockets.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod client;
+mod events;
+mod fake;
+mod guard;
+mod harness;
+mod limits;
+mod routes;
