@@ -39,6 +39,8 @@ use road::Road;
 use transfer::Transfer;
 use waiting::Attempt;
 
+/// Transfers whose trackers are told at the end, those in use first.
+const STOPS: usize = 200;
 /// Facts from the disk taken in one go.
 const DONE_BATCH: usize = 64;
 
@@ -51,7 +53,7 @@ pub(crate) struct Driver {
     /// Local service discovery, unless it is switched off or the network has no multicast.
     pub local: Option<local::LocalDriver>,
     pub web: Web,
-    pub udp_trackers: trackers::UdpTrackers,
+    pub trackers: trackers::Trackers,
     pub use_trackers: bool,
     pub peer_id: [u8; 20],
     pub bind: Option<IpAddr>,
@@ -120,7 +122,7 @@ impl Driver {
             dht: parts.dht,
             local: parts.local,
             web: Web::new(parts.bind),
-            udp_trackers: trackers::UdpTrackers::default(),
+            trackers: trackers::Trackers::default(),
             use_trackers: parts.use_trackers,
             peer_id: parts.peer_id,
             bind: parts.bind,
@@ -438,7 +440,10 @@ pub(crate) async fn accept(driver: Rc<Driver>, listener: tokio::net::TcpListener
 pub(crate) async fn stop(driver: &Rc<Driver>) {
     driver.save_nodes();
     let ids: Vec<TorrentId> = driver.transfers.borrow().keys().copied().collect();
-    let following: Vec<_> = driver.followings.borrow().values().cloned().collect();
+    let mut following: Vec<_> = driver.followings.borrow().values().cloned().collect();
+    // Trackers forget the others by themselves.
+    following.sort_by_key(|f| !ids.contains(&f.torrent));
+    following.truncate(STOPS);
     for &id in &ids {
         if let Some(t) = driver.transfers.borrow_mut().get_mut(&id) {
             t.flushed = t.info.is_none();

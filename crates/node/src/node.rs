@@ -259,6 +259,7 @@ async fn begin(config: Config, keep: Keep, events: EventSink) -> Result<Rc<Drive
     tokio::task::spawn_local(drivers::hear_disk(driver.clone(), done));
     tokio::task::spawn_local(drivers::dht::run(driver.clone()));
     tokio::task::spawn_local(drivers::local::run(driver.clone()));
+    tokio::task::spawn_local(drivers::trackers::run(driver.clone()));
     if let Some(quiet) = config.dormancy {
         tokio::task::spawn_local(drivers::dormant::run(driver.clone(), quiet));
     }

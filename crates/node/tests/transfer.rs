@@ -2,15 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use node::{Config, Event, Node, Options, Place, Source};
-use torrent::author::{self, Wanted};
+use node::{Event, Options, Place, Source};
 use torrent::ids::InfoHashes;
 use torrent::layout::Kind;
 use torrent::magnet::Magnet;
@@ -20,7 +17,7 @@ use torrent::metainfo::Metainfo;
 mod disk;
 mod world;
 
-use world::{LOOPBACK, Peer, content, options};
+use world::{Peer, content, options};
 
 fn is_executable(path: &Path) -> bool {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o100 != 0

@@ -1,14 +1,15 @@
 //! The loop around the DHT engine: one UDP socket a family, names resolved for it, searches kept
 //! going for every transfer.
 
+mod searches;
+
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use discovery::dht::{AnnounceAs, Config, Dht, Input, Output, SearchId};
+use discovery::dht::{AnnounceAs, Config, Dht, Input, Output};
 use socket2::{Domain, Protocol, Socket, Type};
 use swarm::{Source, TorrentId};
 use tokio::net::UdpSocket;
@@ -17,6 +18,7 @@ use torrent::hex;
 use torrent::krpc::{NodeId, NodeInfo};
 
 use super::Driver;
+use searches::Searches;
 
 /// Public nodes that everybody enters by.
 const ROUTERS: &[(&str, u16)] = &[
@@ -27,10 +29,6 @@ const ROUTERS: &[(&str, u16)] = &[
 ];
 /// Largest UDP packet looked at, in bytes: DHT messages are far smaller.
 const PACKET: usize = 2048;
-/// A search that found somebody is repeated after this: announces live for half an hour (BEP 5)...
-const AGAIN: Duration = Duration::from_secs(15 * 60);
-/// ...one that found nobody, after this, doubled each time up to a minute.
-const NOBODY: Duration = Duration::from_secs(4);
 /// Known nodes are saved this often.
 const SAVE: Duration = Duration::from_secs(10 * 60);
 
@@ -40,17 +38,8 @@ pub(crate) struct DhtDriver {
     v4: Option<UdpSocket>,
     v6: Option<UdpSocket>,
     timer: Notify,
-    searches: RefCell<BTreeMap<SearchId, Search>>,
+    searches: RefCell<Searches>,
     announce: AnnounceAs,
-}
-
-struct Search {
-    torrent: TorrentId,
-    info_hash: [u8; 20],
-    found: usize,
-    nodes: usize,
-    /// How often it was begun: a wait that was overtaken does nothing.
-    turn: u32,
 }
 
 fn bind(ip: IpAddr, port: u16) -> io::Result<UdpSocket> {
@@ -160,49 +149,23 @@ impl DhtDriver {
                 });
             }
             Output::Peers { search, peers } => {
-                let mut searches = self.searches.borrow_mut();
-                let Some(entry) = searches.get_mut(&search) else {
-                    return;
-                };
-                entry.found += peers.len();
-                let torrent = entry.torrent;
-                drop(searches);
-                driver.peers_found(torrent, Source::Dht, peers);
+                self.searches.borrow_mut().found(search, peers.len());
+                driver.peers_found(Searches::torrent(search), Source::Dht, peers);
             }
             Output::SearchDone {
                 search, answered, ..
             } => {
-                let mut searches = self.searches.borrow_mut();
-                let Some(entry) = searches.get_mut(&search) else {
-                    return;
-                };
-                entry.nodes = answered;
-                let wait = match entry.found {
-                    0 => NOBODY * (1 << entry.turn.min(5) >> 1),
-                    _ => AGAIN,
-                };
-                let turn = entry.turn;
-                drop(searches);
-                let driver = driver.clone();
-                tokio::task::spawn_local(async move {
-                    tokio::time::sleep(wait).await;
-                    let Some(dht) = &driver.dht else { return };
-                    let current = dht.searches.borrow().get(&search).map(|s| s.turn);
-                    if current == Some(turn) {
-                        dht.search_again(&driver, search);
-                    }
-                });
+                let offered = driver.is_offered(Searches::torrent(search));
+                let now = Instant::now();
+                self.searches
+                    .borrow_mut()
+                    .done(now, search, answered, offered);
             }
             Output::Status(status) => {
                 tracing::debug!(?status, "DHT");
                 // The first search began before anybody was known: do not wait for its turn.
                 if status.good_v4 + status.good_v6 > 0 {
-                    let cut_off = |(&id, s): (&SearchId, &Search)| (s.nodes == 0).then_some(id);
-                    let again: Vec<SearchId> =
-                        self.searches.borrow().iter().filter_map(cut_off).collect();
-                    for search in again {
-                        self.search_again(driver, search);
-                    }
+                    self.searches.borrow_mut().hurry(Instant::now());
                 }
             }
         }
@@ -215,63 +178,39 @@ impl DhtDriver {
         torrent: TorrentId,
         hashes: impl Iterator<Item = [u8; 20]>,
     ) {
-        for info_hash in hashes {
-            let known = |s: &Search| s.torrent == torrent && s.info_hash == info_hash;
-            if self.searches.borrow().values().any(known) {
-                continue;
-            }
-            let next = self
-                .searches
-                .borrow()
-                .keys()
-                .next_back()
-                .map_or(0, |s| s.0 + 1);
-            let entry = Search {
-                torrent,
-                info_hash,
-                found: 0,
-                nodes: 0,
-                turn: 0,
-            };
-            self.searches.borrow_mut().insert(SearchId(next), entry);
-            self.search_again(driver, SearchId(next));
-        }
+        let offered = driver.is_offered(torrent);
+        let now = Instant::now();
+        let mut searches = self.searches.borrow_mut();
+        hashes.for_each(|hash| searches.add(now, torrent, hash, offered));
+        drop(searches);
+        self.timer.notify_one();
     }
 
     /// The torrent turned out to be private, or is gone.
     pub fn leave(&self, driver: &Rc<Driver>, torrent: TorrentId) {
-        let mut left = Vec::new();
-        self.searches.borrow_mut().retain(|&id, s| {
-            let keep = s.torrent != torrent;
-            if !keep {
-                left.push(id);
-            }
-            keep
-        });
-        for search in left {
+        let ended = self.searches.borrow_mut().remove(torrent);
+        for search in ended {
             self.tell(driver, Input::CancelSearch(search));
         }
     }
 
-    fn search_again(&self, driver: &Rc<Driver>, search: SearchId) {
-        let begin = |s: &mut Search| {
-            s.turn += 1;
-            s.info_hash
-        };
-        let Some(info_hash) = self.searches.borrow_mut().get_mut(&search).map(begin) else {
-            return;
-        };
-        self.tell(driver, Input::CancelSearch(search));
-        let announce = Some(self.announce);
-        self.tell(
-            driver,
-            Input::Search {
-                search,
-                info_hash,
-                announce,
-                want_peers: true,
-            },
-        );
+    /// Begins the searches that are due.
+    fn search(&self, driver: &Rc<Driver>) {
+        loop {
+            let begun = self.searches.borrow_mut().begin(Instant::now());
+            let Some((search, info_hash)) = begun else {
+                return;
+            };
+            self.tell(
+                driver,
+                Input::Search {
+                    search,
+                    info_hash,
+                    announce: Some(self.announce),
+                    want_peers: true,
+                },
+            );
+        }
     }
 
     /// Somebody says that a node lives here.
@@ -293,13 +232,7 @@ impl DhtDriver {
     pub fn words(&self, torrent: TorrentId) -> String {
         let status = self.engine.borrow().status(Instant::now());
         let nodes = status.good_v4 + status.good_v6;
-        let found: usize = self
-            .searches
-            .borrow()
-            .values()
-            .filter(|s| s.torrent == torrent)
-            .map(|s| s.found)
-            .sum();
+        let found = self.searches.borrow().peers(torrent);
         match (nodes, found) {
             (0, _) => "DHT: no node answers yet".to_owned(),
             (n, 0) => format!("DHT: {n} nodes, no peers found yet"),
@@ -336,12 +269,13 @@ pub(crate) async fn run(driver: Rc<Driver>) {
     let (mut buf4, mut buf6) = ([0; PACKET], [0; PACKET]);
     let mut save_at = Instant::now() + SAVE;
     loop {
-        let deadline = dht
-            .engine
-            .borrow()
-            .deadline()
-            .unwrap_or(save_at)
-            .min(save_at);
+        dht.search(&driver);
+        let search_at = dht.searches.borrow().deadline(Instant::now());
+        let engine_at = dht.engine.borrow().deadline();
+        let deadline = [engine_at, search_at]
+            .into_iter()
+            .flatten()
+            .fold(save_at, Instant::min);
         tokio::select! {
             got = receive(&dht.v4, &mut buf4) => {
                 if let Ok((n, from)) = got {

@@ -160,7 +160,7 @@ impl Driver {
         source: swarm::Source,
         addrs: Vec<SocketAddr>,
     ) {
-        if self.may_sleep && (self.dormant.borrow().has(id) || self.is_finished(id)) {
+        if self.may_sleep && self.is_offered(id) {
             let news = self.dormant.borrow_mut().news(id, &addrs);
             if !news {
                 return;
@@ -168,6 +168,11 @@ impl Driver {
             self.rouse(id);
         }
         self.tell(Input::Peers(id, source, addrs));
+    }
+
+    /// Is it complete, so that peers are not looked for but waited for?
+    pub fn is_offered(&self, id: TorrentId) -> bool {
+        self.dormant.borrow().has(id) || self.is_finished(id)
     }
 
     fn is_finished(&self, id: TorrentId) -> bool {

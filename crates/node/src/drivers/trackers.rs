@@ -1,8 +1,8 @@
 //! The loop around a transfer's tracker announcer: HTTP and UDP announces, each to one address of
 //! each family.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Instant;
@@ -25,18 +25,22 @@ const PACKET: usize = 4096;
 /// Leaves to talk to UDP trackers remembered; they live a minute each.
 const MOST_CONNECTIONS: usize = 256;
 
+/// Announces under way at once, of all transfers.
+const RUNNING: usize = 16;
+
 /// The announcer of one transfer.
 pub(crate) struct Following {
-    torrent: TorrentId,
+    pub torrent: TorrentId,
     engine: RefCell<Announcer>,
-    wake: Notify,
+    /// When its engine wants to hear the time.
+    due: Cell<Option<Instant>>,
     /// What the trackers said last, for the person.
     heard: RefCell<BTreeMap<String, Heard>>,
     pub stopped: Notify,
 }
 
 /// What a tracker said last.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Heard {
     /// It answered as it should.
     pub works: bool,
@@ -52,12 +56,16 @@ pub(crate) struct Heard {
 
 /// What all announcers share.
 #[derive(Default)]
-pub(crate) struct UdpTrackers {
+pub(crate) struct Trackers {
     connections: RefCell<BTreeMap<SocketAddr, Connection>>,
+    /// Announcers that wait for their time.
+    due: RefCell<BTreeSet<(Instant, TorrentId)>>,
+    running: Cell<usize>,
+    timer: Notify,
 }
 
 impl Following {
-    fn tell(&self, driver: &Driver, input: Input) {
+    fn tell(self: &Rc<Self>, driver: &Rc<Driver>, input: Input) {
         let now = Instant::now();
         let mut engine = self.engine.borrow_mut();
         if driver.dormant.borrow().has(self.torrent) {
@@ -77,16 +85,62 @@ impl Following {
             );
         }
         engine.handle(now, input);
-        self.wake.notify_one();
+        let mut outputs = Vec::new();
+        while let Some(output) = engine.poll() {
+            outputs.push(output);
+        }
+        let due = engine.deadline();
+        drop(engine);
+        driver.trackers.schedule(self, due);
+        for output in outputs {
+            self.carry_out(driver, output);
+        }
+    }
+
+    fn carry_out(self: &Rc<Self>, driver: &Rc<Driver>, output: Output) {
+        match output {
+            Output::Announce { id, url, announce } => {
+                let (driver, following) = (driver.clone(), self.clone());
+                driver
+                    .trackers
+                    .running
+                    .set(driver.trackers.running.get() + 1);
+                tokio::task::spawn_local(async move {
+                    announce_to(driver.clone(), following, id, url, announce).await;
+                    driver
+                        .trackers
+                        .running
+                        .set(driver.trackers.running.get() - 1);
+                    driver.trackers.timer.notify_one();
+                });
+            }
+            Output::Peers(peers) => driver.peers_found(self.torrent, Source::Tracker, peers),
+            Output::ExternalIp(ip) => tracing::debug!(%ip, "a tracker sees us here"),
+            Output::Notice { tracker, message } => {
+                let text = format!("{tracker}: {message}");
+                let mut heard = self.heard.borrow_mut();
+                let entry = heard.entry(tracker).or_default();
+                let before = entry.message.replace(message.clone());
+                drop(heard);
+                // The same complaint every few minutes is no news.
+                if before.as_ref() != Some(&message) {
+                    driver.event(Event::Notice(self.torrent, text));
+                }
+            }
+            Output::Stopped => {
+                driver.trackers.schedule(self, None);
+                self.stopped.notify_one();
+            }
+        }
     }
 
     /// The download has just become complete.
-    pub fn completed(&self, driver: &Driver) {
+    pub fn completed(self: &Rc<Self>, driver: &Rc<Driver>) {
         self.tell(driver, Input::Completed);
     }
 
     /// The torrent stops: trackers are told.
-    pub fn stop(&self, driver: &Driver) {
+    pub fn stop(self: &Rc<Self>, driver: &Rc<Driver>) {
         self.tell(driver, Input::Stop);
     }
 
@@ -136,62 +190,58 @@ impl Driver {
         let following = Rc::new(Following {
             torrent: id,
             engine: RefCell::new(engine),
-            wake: Notify::new(),
+            due: Cell::new(None),
             heard: RefCell::default(),
             stopped: Notify::new(),
         });
         self.followings.borrow_mut().insert(id, following.clone());
-        tokio::task::spawn_local(run(self.clone(), following));
+        self.trackers.schedule(&following, Some(Instant::now()));
     }
 }
 
-async fn run(driver: Rc<Driver>, following: Rc<Following>) {
-    following.tell(&driver, Input::Timeout);
+impl Trackers {
+    /// An announcer wants to hear the time then.
+    fn schedule(&self, following: &Following, due: Option<Instant>) {
+        let mut all = self.due.borrow_mut();
+        if let Some(before) = following.due.replace(due) {
+            all.remove(&(before, following.torrent));
+        }
+        all.extend(due.map(|at| (at, following.torrent)));
+        self.timer.notify_one();
+    }
+
+    /// The next announcer whose time has come, unless enough is under way.
+    fn next(&self, now: Instant) -> Option<TorrentId> {
+        if self.running.get() >= RUNNING {
+            return None;
+        }
+        let mut due = self.due.borrow_mut();
+        let first = due.first().filter(|(at, _)| *at <= now).copied()?;
+        due.remove(&first);
+        Some(first.1)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let due = self.due.borrow();
+        let first = due.first().filter(|_| self.running.get() < RUNNING);
+        first.map(|(at, _)| *at)
+    }
+}
+
+/// Tells announcers the time, for ever.
+pub(crate) async fn run(driver: Rc<Driver>) {
     loop {
-        loop {
-            let output = following.engine.borrow_mut().poll();
-            let Some(output) = output else { break };
-            match output {
-                Output::Announce { id, url, announce } => {
-                    tokio::task::spawn_local(announce_to(
-                        driver.clone(),
-                        following.clone(),
-                        id,
-                        url,
-                        announce,
-                    ));
-                }
-                Output::Peers(peers) => {
-                    driver.peers_found(following.torrent, Source::Tracker, peers);
-                }
-                Output::ExternalIp(ip) => tracing::debug!(%ip, "a tracker sees us here"),
-                Output::Notice { tracker, message } => {
-                    let text = format!("{tracker}: {message}");
-                    let mut heard = following.heard.borrow_mut();
-                    let entry = heard.entry(tracker).or_insert(Heard {
-                        works: false,
-                        message: None,
-                        seeds: None,
-                        leeches: None,
-                        peers: 0,
-                    });
-                    let before = entry.message.replace(message.clone());
-                    drop(heard);
-                    // The same complaint every few minutes is no news.
-                    if before.as_ref() != Some(&message) {
-                        driver.event(Event::Notice(following.torrent, text));
-                    }
-                }
-                Output::Stopped => {
-                    following.stopped.notify_one();
-                    return;
-                }
+        while let Some(id) = driver.trackers.next(Instant::now()) {
+            let following = driver.followings.borrow().get(&id).cloned();
+            if let Some(following) = following {
+                following.due.set(None);
+                following.tell(&driver, Input::Timeout);
             }
         }
-        let deadline = following.engine.borrow().deadline();
+        let deadline = driver.trackers.deadline();
         tokio::select! {
-            () = following.wake.notified() => {}
-            () = sleep_until(deadline) => following.tell(&driver, Input::Timeout),
+            () = driver.trackers.timer.notified() => {}
+            () = sleep_until(deadline) => {}
         }
     }
 }
@@ -305,7 +355,7 @@ async fn over_udp(
     socket.connect(addr).await.map_err(io)?;
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).map_err(|e| Failure::Unreachable(e.to_string()))?;
-    let known = driver.udp_trackers.connections.borrow().get(&addr).copied();
+    let known = driver.trackers.connections.borrow().get(&addr).copied();
     let seed = u64::from_le_bytes(seed);
     let mut exchange = Exchange::new(
         announce,
@@ -321,7 +371,7 @@ async fn over_udp(
             match output {
                 udp::Output::Send(packet) => drop(socket.send(&packet).await),
                 udp::Output::Done(result) => {
-                    let mut known = driver.udp_trackers.connections.borrow_mut();
+                    let mut known = driver.trackers.connections.borrow_mut();
                     known.retain(|_, c| c.is_alive(Instant::now()));
                     if let Some(connection) = exchange.connection()
                         && known.len() < MOST_CONNECTIONS
