@@ -29,6 +29,7 @@ use tokio::sync::Semaphore;
 
 pub use guard::Caller;
 pub use openapi::DOCUMENT;
+pub(crate) use serve::serve_patiently;
 pub use serve::{Listeners, bind_local, serve};
 pub use token::{Token, TokenError};
 

@@ -81,9 +81,20 @@ pub fn bind_local(path: &Path) -> io::Result<UnixListener> {
 
 /// Serves until `stop` is ready; then answers under way are given half a second.
 pub async fn serve(router: Router, listeners: Listeners, stop: impl Future<Output = ()>) {
+    serve_patiently(router, listeners, WRITE_PATIENCE, stop).await;
+}
+
+/// The same, for those who may take none of what we write for as long as `patience`.
+pub(crate) async fn serve_patiently(
+    router: Router,
+    listeners: Listeners,
+    patience: Duration,
+    stop: impl Future<Output = ()>,
+) {
     let (stopping, stopped) = watch::channel(());
     let host = Arc::new(Host {
         router,
+        patience,
         stopped,
         tcp: Arc::new(Semaphore::new(MAX_TCP)),
         local: Arc::new(Semaphore::new(MAX_LOCAL)),
@@ -139,6 +150,7 @@ impl Door for UnixListener {
 /// What all connections share.
 struct Host {
     router: Router,
+    patience: Duration,
     /// Closed when the daemon stops.
     stopped: watch::Receiver<()>,
     tcp: Arc<Semaphore>,
@@ -187,7 +199,7 @@ impl Host {
         caller: Caller,
         _permit: OwnedSemaphorePermit,
     ) {
-        let stream = TokioIo::new(Patient::new(stream, WRITE_PATIENCE));
+        let stream = TokioIo::new(Patient::new(stream, self.patience));
         let service = Named {
             router: TowerToHyperService::new(self.router.clone()),
             caller,
