@@ -8,6 +8,7 @@ mod anything;
 mod crowds;
 mod limits;
 mod pairs;
+mod readers;
 mod tables;
 mod villains;
 
@@ -174,6 +175,11 @@ pub const ALL: &[Scenario] = &[
         "limits-within-limits",
         "a torrent's, a group's, a class's and the session's limits hold together",
         limits::within_limits,
+    ),
+    scenario(
+        "seek",
+        "a jump into a film plays within two seconds beside twenty transfers",
+        readers::seek,
     ),
     scenario(
         "rot",

@@ -58,6 +58,7 @@ scenarios! {
     rate_limits_cost_nothing_beyond: "limits",
     rate_limits_hold_over_any_ten_seconds: "limits-hold",
     limits_hold_within_limits: "limits-within-limits",
+    a_jump_into_a_film_plays_soon: "seek",
     pieces_that_go_bad_are_fetched_anew: "rot",
     fifty_peers_share_one_seed: "fifty-peers",
     two_hundred_peers_share_one_seed: "two-hundred-peers",

@@ -114,10 +114,11 @@ pub enum Input {
     /// New file priorities, as in [`Add::file_priorities`].
     Prioritize(TorrentId, Vec<u8>),
     /// Somebody reads here: this piece is wanted by then, before all others. Of several readers of
-    /// a piece the first counts.
+    /// a piece the first counts. While a piece is read within a second and a half and a peer gives
+    /// it, other torrents ask for nothing, for five seconds at most.
     Deadline(TorrentId, u32, Instant),
-    /// Nobody reads any more. When one of several readers stops or jumps, the deadlines of the
-    /// others are given again.
+    /// Nobody reads any more. When one of several readers stops or jumps, the deadlines that remain
+    /// are given again right behind.
     ClearDeadlines(TorrentId),
     /// Whether new pieces come in order, or the rarest first. Deadlines come before either.
     Sequential(TorrentId, bool),

@@ -17,6 +17,7 @@ use torrent::layout::{BLOCK, Layout};
 use torrent::wire::BlockRef;
 
 use crate::{Bitfield, ConnId};
+use deadlines::Due;
 
 /// Until this many pieces are here, new ones are taken at random: a newcomer needs something to
 /// trade soon, and the rarest piece is on few, busy peers.
@@ -48,7 +49,7 @@ struct Partial {
     owner: Option<ConnId>,
     /// Failed before with several contributors: only one peer may deliver it now.
     solo: bool,
-    /// When its blocks were last asked for because of its deadline.
+    /// When missing blocks were last asked for because of its deadline.
     hurried: Option<Instant>,
 }
 
@@ -70,6 +71,8 @@ pub struct Asker<'a> {
     pub outstanding: usize,
     /// Whether it is about as quick as the quickest: others' blocks are asked of such peers only.
     pub quick: bool,
+    /// Only what somebody is about to read: the rest waits.
+    pub rush: bool,
     /// Whether this block is among those: the end game asks others' blocks only.
     pub asked: &'a dyn Fn(BlockRef) -> bool,
 }
@@ -103,8 +106,10 @@ pub struct Picker {
     partials: BTreeMap<u32, Partial>,
     /// Pieces somebody will read, the first to be read first.
     deadlines: BTreeSet<(Instant, u32)>,
-    /// The same by piece, with the time since when it is known.
-    due: BTreeMap<u32, (Instant, Instant)>,
+    /// The same by piece.
+    due: BTreeMap<u32, Due>,
+    /// What was due before deadlines were last cleared.
+    was_due: BTreeMap<u32, Due>,
     /// New pieces in order, not the rarest first.
     sequential: bool,
     /// Wanted pieces not yet verified.
@@ -129,6 +134,7 @@ impl Picker {
             partials: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             due: BTreeMap::new(),
+            was_due: BTreeMap::new(),
             sequential: false,
             max_partials: 16,
             seed,
@@ -272,6 +278,9 @@ impl Picker {
         }
         self.refresh();
         self.pick_deadlines(now, layout, asker, &mut picked);
+        if asker.rush {
+            return picked;
+        }
         self.pick_partials(layout, asker, &mut picked, |p, conn| p.owner == Some(conn));
         self.pick_partials(layout, asker, &mut picked, |p, _| p.owner.is_none());
         let crowded = self.partials.len() >= self.max_partials;

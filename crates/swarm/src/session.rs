@@ -51,6 +51,8 @@ pub struct Session {
     conns: BTreeMap<ConnId, Conn>,
     /// Torrents with peers or addresses: the others cost nothing per tick.
     active: BTreeSet<TorrentId>,
+    /// Torrents with deadlines.
+    readers: BTreeSet<TorrentId>,
     next_conn: u64,
     dials: usize,
     /// Something changed that may allow a dial.
@@ -78,6 +80,7 @@ impl Session {
             shared: Shared {
                 limiter,
                 traffic: Traffic::new(now),
+                rush: BTreeSet::new(),
                 config,
                 out: VecDeque::new(),
                 unchoked: 0,
@@ -88,6 +91,7 @@ impl Session {
             by_hash: BTreeMap::new(),
             conns: BTreeMap::new(),
             active: BTreeSet::new(),
+            readers: BTreeSet::new(),
             next_conn: 1,
             dials: 0,
             redial: false,
@@ -118,6 +122,8 @@ impl Session {
 
     /// A fact.
     pub fn handle(&mut self, now: Instant, input: Input) {
+        // A reader that jumps clears its deadlines and gives new ones at once: no gap for others.
+        let jumps = matches!(input, Input::ClearDeadlines(_));
         match input {
             Input::Add(add) => {
                 let (id, seed) = (add.id, self.rng.u64(..));
@@ -211,12 +217,18 @@ impl Session {
             | Input::Digests(id, ..)
             | Input::Lost(id, _) => {
                 if let Some(t) = self.torrents.get_mut(&id) {
+                    if matches!(input, Input::Deadline(..)) {
+                        self.readers.insert(id);
+                    }
                     torrent_fact(t, &mut self.shared, now, input);
                     self.redial = true;
                 }
             }
         }
         self.settle();
+        if !jumps {
+            self.look_for_rush(now);
+        }
         self.deal_turns(now);
         self.dial(now);
     }
@@ -336,6 +348,30 @@ impl Session {
     fn live(&mut self, conn: ConnId) -> Option<(&mut Torrent, &mut Shared)> {
         let entry = self.conns.get(&conn).filter(|c| c.stage == Stage::Live)?;
         Some((self.torrents.get_mut(&entry.torrent?)?, &mut self.shared))
+    }
+
+    /// Somebody waits for a piece of one torrent: the others let it pass. Or nobody does any more,
+    /// and they go on.
+    fn look_for_rush(&mut self, now: Instant) {
+        if self.readers.is_empty() {
+            return;
+        }
+        let torrents = &self.torrents;
+        self.readers
+            .retain(|id| torrents.get(id).is_some_and(|t| t.picker.has_readers()));
+        let readers = self.readers.iter().copied();
+        let rush: BTreeSet<TorrentId> = readers.filter(|id| torrents[id].rushes(now)).collect();
+        let before = std::mem::replace(&mut self.shared.rush, rush);
+        if before == self.shared.rush {
+            return;
+        }
+        for id in &self.active {
+            if let Some(t) = self.torrents.get_mut(id)
+                && !t.is_finished()
+            {
+                t.refill_all(&mut self.shared, now);
+            }
+        }
     }
 
     /// Follows up on what a torrent did: connections it closed, info-hashes it learnt.

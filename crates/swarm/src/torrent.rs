@@ -51,6 +51,8 @@ pub(crate) struct Shared {
     pub out: VecDeque<Output>,
     pub limiter: Limiter,
     pub traffic: Traffic,
+    /// Torrents in which somebody waits for a piece: others ask for nothing meanwhile.
+    pub rush: BTreeSet<TorrentId>,
     /// Peers unchoked now, of all torrents.
     pub unchoked: usize,
     /// Info-hashes learnt since the session last looked.

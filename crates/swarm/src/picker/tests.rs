@@ -28,6 +28,7 @@ fn pick(
             room,
             outstanding: 0,
             quick: true,
+            rush: false,
             asked: &|_| false,
         },
     )
@@ -124,6 +125,7 @@ fn the_end_game_asks_a_second_peer_and_tells_to_cancel() {
         room: 8,
         outstanding: 0,
         quick: false,
+        rush: false,
         asked: &|_| false,
     };
     assert!(
@@ -185,6 +187,7 @@ fn pick_at(p: &mut Picker, l: &Layout, now: Instant, conn: ConnId, quick: bool) 
         room: 4,
         outstanding: 30,
         quick,
+        rush: false,
         asked: &|_| false,
     };
     p.pick(now, l, &asker)
@@ -338,7 +341,7 @@ proptest! {
             match what {
                 0 | 1 => {
                     let has = |piece: u32| conn == 0 || u64::from(piece) % 3 == conn % 3;
-                    let got = p.pick(Instant::now(), &l, &Asker { conn: ConnId(conn), has: &has, room: n, outstanding: mine.len(), quick: true, asked: &|b| mine.contains(&b) });
+                    let got = p.pick(Instant::now(), &l, &Asker { conn: ConnId(conn), has: &has, room: n, outstanding: mine.len(), quick: true, rush: false, asked: &|b| mine.contains(&b) });
                     for b in got {
                         assert!(has(b.piece));
                         assert!(!mine.contains(&b), "asked twice of one peer");

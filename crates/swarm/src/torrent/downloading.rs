@@ -39,7 +39,11 @@ impl Torrent {
     }
 
     /// How many blocks a peer could be asked for now.
-    fn room(&self, peer: &Peer) -> usize {
+    fn room(&self, shared: &Shared, peer: &Peer) -> usize {
+        // What others are about to read goes first.
+        if !shared.rush.is_empty() && !shared.rush.contains(&self.id) {
+            return 0;
+        }
         let willing = !peer.chokes_us || !peer.allowed_us.is_empty();
         let stalled = peer.pipeline.is_stalled() && !peer.asked.is_empty();
         if self.info.is_none() || !self.is_running() || !peer.interested || !willing || stalled {
@@ -48,13 +52,20 @@ impl Torrent {
         peer.pipeline.room(peer.live)
     }
 
+    /// Whether somebody waits for a piece here that a peer would give: then all else waits too.
+    pub fn rushes(&self, now: Instant) -> bool {
+        let gives = |p: &Peer, piece| !p.chokes_us && p.pieces.has(piece);
+        let can = |piece| self.peers.values().any(|p| gives(p, piece));
+        self.is_running() && self.picker.is_urgent(now, can)
+    }
+
     /// Asks a peer for as many blocks as its pipeline has room for; with limits, it waits for its
     /// turn.
     pub(crate) fn refill(&mut self, shared: &mut Shared, now: Instant, conn: ConnId) {
         let Some(peer) = self.peers.get(&conn) else {
             return;
         };
-        let room = self.room(peer);
+        let room = self.room(shared, peer);
         if room == 0 {
             return;
         }
@@ -74,7 +85,7 @@ impl Torrent {
         peer.waits[Way::Down as usize] = false;
         let flow = flow(self.id, self.group, peer);
         let peer = &self.peers[&conn];
-        let room = self.room(peer);
+        let room = self.room(shared, peer);
         let block = u64::from(BLOCK);
         let turn = room.min(usize::try_from(bytes / block).unwrap_or(usize::MAX));
         let (asked, used) = self.ask(shared, now, conn, turn);
@@ -104,6 +115,7 @@ impl Torrent {
             room,
             outstanding: peer.live,
             quick: peer.pipeline.keeps_up(self.best_gap),
+            rush: !shared.rush.is_empty(),
             asked: &|b| peer.is_asked(b),
         };
         let picked = self.picker.pick(now, info.layout(), &asker);
