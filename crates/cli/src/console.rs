@@ -49,6 +49,11 @@ impl Console {
         !self.bars.is_hidden()
     }
 
+    /// Whether results are read on a terminal.
+    pub fn is_terminal(&self) -> bool {
+        io::stdout().is_terminal()
+    }
+
     /// Whether events are wanted.
     pub fn is_json(&self) -> bool {
         self.json

@@ -35,7 +35,7 @@ Exit codes:
   0    done
   1    another error
   2    wrong usage, or the answer to a question was no
-  3    not found: a file, a folder, a URL
+  3    not found: a file, a folder, a URL, a transfer, a daemon
   4    no peers found in time (get --timeout)
   5    verification failed: data is not what the torrent says, or the torrent is damaged
   6    no permission
@@ -43,6 +43,22 @@ Exit codes:
   130  interrupted; what was fetched is kept, and the same command goes on";
 
 impl Exit {
+    /// The one with this code.
+    pub fn of(code: i32) -> Option<Exit> {
+        let all = [
+            Exit::Ok,
+            Exit::Other,
+            Exit::Usage,
+            Exit::NotFound,
+            Exit::NoPeers,
+            Exit::Verification,
+            Exit::Permission,
+            Exit::NoSpace,
+            Exit::Interrupted,
+        ];
+        all.into_iter().find(|&exit| exit as i32 == code)
+    }
+
     /// Its name in the `error` event.
     pub fn name(self) -> &'static str {
         match self {

@@ -5,18 +5,26 @@
 
 mod authoring;
 mod command;
+mod config;
 mod console;
+mod daemon;
 mod exit;
+mod goals;
 mod interrupt;
 mod network;
+mod paths;
+mod remote;
 mod source;
+mod table;
 mod units;
 mod watch;
+mod which;
 
 use std::process::ExitCode;
 
 use clap::builder::FalseyValueParser;
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
 
 use command::Command;
 use console::Console;
@@ -49,6 +57,10 @@ Examples:
   starling create ./album -o album.torrent     only make the torrent file
   starling verify album.torrent ./album        is this copy right?
 
+  starling up --detach                         transfers go on in the background
+  starling add album.torrent                   give it one more
+  starling list                                how they are
+
 Every flag --some-flag can also be given as the environment variable STARLING_SOME_FLAG.
 
 {}",
@@ -80,6 +92,18 @@ struct Context {
     interrupt: Interrupt,
     /// Every question has been answered with yes.
     yes: bool,
+    /// Counts `-v`.
+    verbose: u8,
+    /// The verb's flags as they were given.
+    matches: ArgMatches,
+}
+
+impl Context {
+    /// Whether the flag with this id is on the command line, not only in the environment.
+    fn is_given(&self, id: &str) -> bool {
+        self.matches.try_contains_id(id).is_ok()
+            && self.matches.value_source(id) == Some(ValueSource::CommandLine)
+    }
 }
 
 /// The whole tree of verbs and flags. Values of variables are not shown in help: a tracker's URL may hold a key.
@@ -91,14 +115,21 @@ fn tree() -> clap::Command {
 }
 
 /// Ends the process if there is nothing to do but to print.
-fn parse() -> Starling {
-    let matches = tree().get_matches();
-    Starling::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+fn parse() -> (Starling, ArgMatches) {
+    let mut matches = tree().get_matches();
+    let parsed = Starling::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    while let Some((_, inner)) = matches.remove_subcommand() {
+        matches = inner;
+    }
+    (parsed, matches)
 }
 
 fn main() -> ExitCode {
-    let Starling { command, output } = parse();
-    log(output.verbose);
+    let (Starling { command, output }, matches) = parse();
+    // A daemon's log is as its configuration says.
+    if !matches!(command, Command::Up(_)) {
+        log(output.verbose);
+    }
     let console = Console::new(output.json, output.quiet);
     let listening = Interrupt::listen().map_err(|error| {
         Failure::new(Exit::Other, format!("The system gives no thread: {error}."))
@@ -109,6 +140,8 @@ fn main() -> ExitCode {
                 console,
                 interrupt,
                 yes: output.yes,
+                verbose: output.verbose,
+                matches,
             };
             let ended = command.run(&context);
             (context.console, ended)

@@ -1,4 +1,4 @@
-//! The flags of all verbs that use the network, and what they mean to a node.
+//! The flags of all verbs that use the network, and what they mean to a node or a daemon.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -6,16 +6,58 @@ use std::str::FromStr;
 
 use clap::builder::FalseyValueParser;
 
+use crate::Context;
 use crate::exit::{Exit, Failure};
+use crate::paths::HomeFlag;
 use crate::units::parse_size;
 
-/// Where this computer listens, whom it asks, and how fast it goes.
+/// Where this computer listens, whom it asks, and how fast it goes, for a verb that may use a daemon.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Network")]
 pub struct NetworkFlags {
+    /// Run by itself, even if a daemon runs for this home.
+    #[arg(long, env = "STARLING_NO_DAEMON", value_parser = FalseyValueParser::new())]
+    pub no_daemon: bool,
+    #[command(flatten)]
+    node: NodeFlags,
+    #[command(flatten)]
+    peers: PeerFlags,
+    #[command(flatten)]
+    pub limits: LimitFlags,
+    #[command(flatten)]
+    pub home: HomeFlag,
+}
+
+/// What belongs to a node as a whole: a daemon has its own.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Network")]
+pub struct NodeFlags {
     /// Listen only here; without a port on 6881, or another if that is taken.
     #[arg(long, value_name = "ADDR[:PORT]", env = "STARLING_BIND")]
-    bind: Option<Bind>,
+    pub bind: Option<Bind>,
+    /// Do not take part in the DHT, the network that finds peers without a tracker.
+    #[arg(long, env = "STARLING_NO_DHT", value_parser = FalseyValueParser::new())]
+    pub no_dht: bool,
+    /// Enter the DHT through this node instead of the public ones; can be given several times.
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "STARLING_DHT_BOOTSTRAP",
+        value_delimiter = ' '
+    )]
+    pub dht_bootstrap: Vec<String>,
+    /// Do not look for peers on the local network, nor tell them.
+    #[arg(long, env = "STARLING_NO_LOCAL_DISCOVERY", value_parser = FalseyValueParser::new())]
+    pub no_local_discovery: bool,
+    /// Do not ask trackers, nor tell them.
+    #[arg(long, env = "STARLING_NO_TRACKERS", value_parser = FalseyValueParser::new())]
+    pub no_trackers: bool,
+}
+
+/// Peers that are known beforehand.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Network")]
+pub struct PeerFlags {
     /// Connect to this peer first; can be given several times.
     #[arg(
         long = "peer",
@@ -24,39 +66,42 @@ pub struct NetworkFlags {
         value_delimiter = ' '
     )]
     peers: Vec<String>,
-    /// Do not take part in the DHT, the network that finds peers without a tracker.
-    #[arg(long, env = "STARLING_NO_DHT", value_parser = FalseyValueParser::new())]
-    no_dht: bool,
-    /// Enter the DHT through this node instead of the public ones; can be given several times.
-    #[arg(
-        long,
-        value_name = "HOST:PORT",
-        env = "STARLING_DHT_BOOTSTRAP",
-        value_delimiter = ' '
-    )]
-    dht_bootstrap: Vec<String>,
-    /// Do not look for peers on the local network, nor tell them.
-    #[arg(long, env = "STARLING_NO_LOCAL_DISCOVERY", value_parser = FalseyValueParser::new())]
-    no_local_discovery: bool,
-    /// Do not ask trackers, nor tell them.
-    #[arg(long, env = "STARLING_NO_TRACKERS", value_parser = FalseyValueParser::new())]
-    no_trackers: bool,
+}
+
+/// How fast it may go.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Network")]
+pub struct LimitFlags {
     /// Receive at most so much a second, such as 2MiB; 0 is no limit.
-    #[arg(long, value_name = "SIZE", env = "STARLING_LIMIT_DOWN", value_parser = parse_size, default_value = "0", hide_default_value = true)]
-    limit_down: u64,
+    #[arg(long, value_name = "SIZE", env = "STARLING_LIMIT_DOWN", value_parser = parse_size)]
+    pub limit_down: Option<u64>,
     /// Send at most so much a second, such as 500KiB; 0 is no limit.
-    #[arg(long, value_name = "SIZE", env = "STARLING_LIMIT_UP", value_parser = parse_size, default_value = "0", hide_default_value = true)]
-    limit_up: u64,
-    /// Where resume records, torrents and known nodes are kept.
-    #[arg(long, value_name = "DIR", env = "STARLING_HOME")]
-    home: Option<PathBuf>,
+    #[arg(long, value_name = "SIZE", env = "STARLING_LIMIT_UP", value_parser = parse_size)]
+    pub limit_up: Option<u64>,
+}
+
+impl LimitFlags {
+    /// What is left unsaid is as in `now`.
+    pub fn over(&self, now: api::Limits) -> api::Limits {
+        api::Limits {
+            down: self.limit_down.unwrap_or(now.down),
+            up: self.limit_up.unwrap_or(now.up),
+        }
+    }
+
+    /// Whether any was given.
+    pub fn any(&self) -> bool {
+        self.limit_down.is_some() || self.limit_up.is_some()
+    }
 }
 
 /// An address to listen on, with or without a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Bind {
-    addr: Option<IpAddr>,
-    port: Option<u16>,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bind {
+    /// The address; none is all.
+    pub addr: Option<IpAddr>,
+    /// The port; none is the usual one, or another if that is taken.
+    pub port: Option<u16>,
 }
 
 impl FromStr for Bind {
@@ -88,23 +133,60 @@ impl FromStr for Bind {
 }
 
 impl NetworkFlags {
-    /// How the node is to run.
+    /// How a node inside this command is to run.
     pub fn config(&self) -> Result<node::Config, Failure> {
+        let NodeFlags {
+            bind,
+            no_dht,
+            dht_bootstrap,
+            no_local_discovery,
+            no_trackers,
+        } = &self.node;
         Ok(node::Config {
-            bind: self.bind.and_then(|bind| bind.addr),
-            port: self.bind.and_then(|bind| bind.port),
-            dht: !self.no_dht,
-            dht_bootstrap: self.dht_bootstrap.clone(),
-            local_discovery: !self.no_local_discovery,
-            trackers: !self.no_trackers,
-            limit_down: self.limit_down,
-            limit_up: self.limit_up,
+            bind: bind.and_then(|bind| bind.addr),
+            port: bind.and_then(|bind| bind.port),
+            dht: !no_dht,
+            dht_bootstrap: dht_bootstrap.clone(),
+            local_discovery: !no_local_discovery,
+            trackers: !no_trackers,
+            limit_down: self.limits.limit_down.unwrap_or(0),
+            limit_up: self.limits.limit_up.unwrap_or(0),
             ..node::Config::new(self.home()?)
         })
     }
 
     /// The peers of `--peer`, names looked up.
     pub fn peers(&self) -> Result<Vec<SocketAddr>, Failure> {
+        self.peers.look_up()
+    }
+
+    /// The folder that stays from one run to the next.
+    pub fn home(&self) -> Result<PathBuf, Failure> {
+        self.home.path()
+    }
+
+    /// Refuses flags on the command line that a daemon, which has its own, cannot follow.
+    pub fn suit_daemon(&self, context: &Context, pid: u32) -> Result<(), Failure> {
+        const OWN: [(&str, &str); 5] = [
+            ("bind", "--bind"),
+            ("no_dht", "--no-dht"),
+            ("dht_bootstrap", "--dht-bootstrap"),
+            ("no_local_discovery", "--no-local-discovery"),
+            ("no_trackers", "--no-trackers"),
+        ];
+        let Some((_, flag)) = OWN.iter().find(|(id, _)| context.is_given(id)) else {
+            return Ok(());
+        };
+        Err(Failure::usage(format!(
+            "A daemon runs for this home (process {pid}), and {flag} is for it to say: `starling up {flag} …`. \
+             Leave it out, or add --no-daemon to run beside it."
+        )))
+    }
+}
+
+impl PeerFlags {
+    /// The peers, names looked up.
+    pub fn look_up(&self) -> Result<Vec<SocketAddr>, Failure> {
         let mut peers = Vec::new();
         for peer in self.peers.iter().filter(|peer| !peer.is_empty()) {
             let found = peer
@@ -121,31 +203,6 @@ impl NetworkFlags {
             peers.extend(found);
         }
         Ok(peers)
-    }
-
-    /// The folder that stays from one run to the next.
-    pub fn home(&self) -> Result<PathBuf, Failure> {
-        let set = |name: &str| {
-            std::env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
-        let home = || set("HOME").or_else(|| set("USERPROFILE"));
-        let usual = || {
-            if cfg!(windows) {
-                set("LOCALAPPDATA").map(|data| data.join("Starling"))
-            } else if cfg!(target_os = "macos") {
-                home().map(|home| home.join("Library/Application Support/Starling"))
-            } else {
-                let state = set("XDG_STATE_HOME").filter(|dir| dir.is_absolute());
-                state
-                    .or_else(|| home().map(|home| home.join(".local/state")))
-                    .map(|state| state.join("starling"))
-            }
-        };
-        self.home.clone().filter(|dir| !dir.as_os_str().is_empty()).or_else(usual).ok_or_else(|| {
-            Failure::usage("There is no home folder to keep records in. Set STARLING_HOME to a folder of yours.")
-        })
     }
 }
 

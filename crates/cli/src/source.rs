@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use node::FetchError;
+use node::{FetchError, Source};
 use torrent::ids::InfoHashes;
 use torrent::magnet::{self, Magnet, MagnetError};
 use torrent::metainfo::{MAX_METAINFO, Metainfo};
 
+use crate::Context;
 use crate::exit::{Exit, Failure, sentence};
 use crate::interrupt::Interrupt;
 
@@ -129,6 +130,25 @@ pub fn fetch_torrent(url: &str, interrupt: &Interrupt) -> Result<Metainfo, Failu
         )
     })?;
     parse_torrent(&bytes, url)
+}
+
+/// What is known of a source before any peer is asked.
+pub fn known(context: &Context, pasted: Pasted) -> Result<Source, Failure> {
+    Ok(match pasted {
+        Pasted::Magnet(magnet) => Source::Magnet(magnet),
+        Pasted::Hash(hashes) => Source::Hash(hashes),
+        Pasted::File(path) => Source::Metainfo(Box::new(read_torrent(&path)?)),
+        Pasted::Url(url) => Source::Metainfo(Box::new(fetch_torrent(&url, &context.interrupt)?)),
+    })
+}
+
+/// The same, as a daemon is given it.
+pub fn to_api(source: &Source) -> api::Source {
+    match source {
+        Source::Metainfo(metainfo) => api::Source::Torrent(metainfo.to_bytes().into()),
+        Source::Magnet(magnet) => api::Source::Text(magnet.to_string()),
+        Source::Hash(hashes) => api::Source::Text(Magnet::of_hashes(*hashes).to_string()),
+    }
 }
 
 /// Checks the bytes of a torrent file from `origin`.

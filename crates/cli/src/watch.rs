@@ -1,24 +1,32 @@
-//! A running node under the eyes of a person or a program, until it is over.
+//! Transfers under the eyes of a person or a program, until it is over.
 //!
-//! Here is the loop: the node's events, the passing of time, Ctrl-C. What is known and told of a single
-//! transfer is in [`transfer`]; which transfers there are is the verb's business.
+//! Here is the loop: what happens, the passing of time, Ctrl-C. Where transfers run is a [`Host`]: a node inside this
+//! command, or a daemon. What is known and told of a single transfer is in [`transfer`]; which transfers there are is
+//! the verb's business.
 
+mod host;
+mod inside;
+mod outside;
 mod transfer;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
-use node::{AddError, Event, Node, Options, Source, StartError, TorrentId};
+use node::{Options, Source};
 use serde_json::json;
 
 use crate::Context;
-use crate::exit::{Exit, Failure, sentence};
+use crate::exit::Failure;
 use crate::network::NetworkFlags;
+use crate::remote::Remote;
 use crate::units::{Clock, Size, count};
-use transfer::{Phase, Transfer, failure_of};
+use host::{Happening, Host, Key};
+use inside::Inside;
+pub use inside::refused;
+use outside::Outside;
+use transfer::{Phase, Transfer};
 
 /// How often bars move, and Ctrl-C is looked for.
 const TICK: Duration = Duration::from_millis(200);
@@ -29,12 +37,38 @@ const REPORT: Duration = Duration::from_secs(1);
 /// Bars drawn one under another; further transfers have none.
 const BARS: usize = 12;
 
-/// A node and the transfers in it.
+/// Where the transfers of a verb are to run.
+pub enum Stage<'a> {
+    /// In a node of the verb's own.
+    Inside,
+    /// In the daemon of its home.
+    Daemon(Box<Remote<'a>>),
+}
+
+impl<'a> Stage<'a> {
+    /// The daemon, if one runs and nothing is said against it.
+    pub fn choose(context: &'a Context, flags: &NetworkFlags) -> Result<Stage<'a>, Failure> {
+        if flags.no_daemon {
+            return Ok(Stage::Inside);
+        }
+        let Some(remote) = Remote::find(context, &flags.home)? else {
+            return Ok(Stage::Inside);
+        };
+        flags.suit_daemon(context, remote.status.pid)?;
+        Ok(Stage::Daemon(Box::new(remote)))
+    }
+
+    /// Whether it is a daemon.
+    pub fn is_daemon(&self) -> bool {
+        matches!(self, Stage::Daemon(_))
+    }
+}
+
+/// A host and the transfers in it that are watched.
 pub struct Watch<'a> {
     context: &'a Context,
-    node: Node,
-    events: Receiver<Event>,
-    transfers: BTreeMap<TorrentId, Transfer>,
+    host: Box<dyn Host + 'a>,
+    transfers: BTreeMap<Key, Transfer>,
     /// What is complete is served on.
     stay: bool,
     /// One line for all that are served.
@@ -44,25 +78,29 @@ pub struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    /// Starts a node. With `stay`, what is complete is served on.
+    /// Begins. With `stay`, what is complete is served on.
     pub fn start(
         context: &'a Context,
+        stage: Stage<'a>,
         flags: &NetworkFlags,
         stay: bool,
     ) -> Result<Watch<'a>, Failure> {
-        let mut node = Node::start(flags.config()?).map_err(refused)?;
-        let events = node
-            .events()
-            .expect("nobody has taken the events of a new node");
-        let addr = node.listening();
-        let listening =
-            json!({ "event": "listening", "addr": addr.to_string(), "port": addr.port() });
-        context.console.event(&listening);
+        let host: Box<dyn Host + 'a> = match stage {
+            Stage::Inside => Box::new(Inside::start(flags.config()?)?),
+            Stage::Daemon(remote) => {
+                let limits = flags.limits.over(api::Limits::default());
+                Box::new(Outside::new(context, *remote, limits)?)
+            }
+        };
+        if let Some(addr) = host.listening() {
+            let listening =
+                json!({ "event": "listening", "addr": addr.to_string(), "port": addr.port() });
+            context.console.event(&listening);
+        }
         let now = Instant::now();
         Ok(Watch {
             context,
-            node,
-            events,
+            host,
             transfers: BTreeMap::new(),
             stay,
             serving: None,
@@ -82,16 +120,7 @@ impl<'a> Watch<'a> {
         let drawn = self.transfers.len() < BARS && self.context.console.is_live();
         let mut transfer = Transfer::new(&source, &options, torrent);
         transfer.pictured = self.transfers.is_empty();
-        let id = self
-            .node
-            .add(source, options)
-            .map_err(|error| match error {
-                AddError::Place(problem) => failure_of(&problem),
-                AddError::Twice(_) | AddError::Nameless => {
-                    Failure::usage(sentence(&error.to_string()))
-                }
-                AddError::Stopped => Failure::new(Exit::Other, "The node has stopped. Try again."),
-            })?;
+        let id = self.host.add(source, options)?;
         if served_at_once {
             transfer.serve(self.context);
         } else if drawn {
@@ -117,12 +146,14 @@ impl<'a> Watch<'a> {
         })
     }
 
-    /// Ends the node cleanly. Answers how many bytes it sent.
-    pub fn stop(self) -> u64 {
-        let statuses = self.transfers.keys().filter_map(|&id| self.node.status(id));
-        let sent = statuses.map(|status| status.swarm.sent).sum();
-        self.node.stop();
-        sent
+    /// Ends cleanly. Answers how many bytes were sent.
+    pub fn stop(mut self) -> u64 {
+        for (&key, transfer) in &self.transfers {
+            if transfer.seed && matches!(transfer.phase, Phase::Failed(_)) {
+                self.host.discard(key);
+            }
+        }
+        self.host.stop()
     }
 
     /// Where everything that is complete lies.
@@ -145,15 +176,8 @@ impl<'a> Watch<'a> {
                 return Err(Failure::interrupted());
             }
             let wait = next.saturating_duration_since(Instant::now());
-            match self.events.recv_timeout(wait) {
-                Ok(event) => self.take(event),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(Failure::new(
-                        Exit::Other,
-                        "The node has ended by itself. What was fetched is kept; try again.",
-                    ));
-                }
+            for (key, happening) in self.host.next(wait)? {
+                self.take(key, happening);
             }
             let now = Instant::now();
             if now >= next {
@@ -168,41 +192,28 @@ impl<'a> Watch<'a> {
         self.transfers.values().find_map(failed).map_or(Ok(()), Err)
     }
 
-    /// One event of the node.
-    fn take(&mut self, event: Event) {
-        let (Event::Metadata(id, _)
-        | Event::Checked(id, ..)
-        | Event::FileFinished(id, _)
-        | Event::Finished(id)
-        | Event::Paused(id, _)
-        | Event::Resumed(id)
-        | Event::Failed(id, _)
-        | Event::Notice(id, _)) = &event
-        else {
+    /// Something happened to a transfer.
+    fn take(&mut self, key: Key, happening: Happening) {
+        let context = self.context;
+        let Some(transfer) = self.transfers.get_mut(&key) else {
             return;
         };
-        let (id, context) = (*id, self.context);
-        let Some(transfer) = self.transfers.get_mut(&id) else {
-            return;
-        };
-        match event {
-            Event::Metadata(_, info) => transfer.learn(context, info),
-            Event::Checked(_, have, of) => transfer.checked(context, have, of),
-            Event::FileFinished(_, index) => transfer.tell_file(context, index),
+        match happening {
+            Happening::Learnt(facts) => transfer.learn(context, facts),
+            Happening::Checked(have, of) => transfer.checked(context, have, of),
+            Happening::File(path, bytes) => transfer.tell_file(context, &path, bytes),
             // Content that was there from the start is served, not finished.
-            Event::Finished(_) if transfer.seed => {}
-            Event::Finished(_) => {
-                transfer.finish(context, self.node.status(id).as_ref());
+            Happening::Finished if transfer.seed => {}
+            Happening::Finished => {
+                transfer.finish(context, self.host.look(key).as_ref());
                 if self.stay {
                     transfer.serve(context);
                 }
             }
-            Event::Paused(_, problem) => transfer.pause(context, &problem),
-            Event::Resumed(_) => transfer.resume(context),
-            Event::Failed(_, problem) => transfer.fail(context, failure_of(&problem)),
-            Event::Notice(_, text) => transfer.notice(context, &text),
-            // Only daemons ask for reports.
-            Event::Report(_) => {}
+            Happening::Paused(failure) => transfer.pause(context, failure),
+            Happening::Resumed => transfer.resume(context),
+            Happening::Failed(failure) => transfer.fail(context, failure),
+            Happening::Notice(text) => transfer.notice(context, &text),
         }
     }
 
@@ -221,16 +232,16 @@ impl<'a> Watch<'a> {
             if matches!(transfer.phase, Phase::Failed(_)) {
                 continue;
             }
-            let Some(status) = self.node.status(id) else {
+            let Some(look) = self.host.look(id) else {
                 continue;
             };
-            peers += status.swarm.peers;
-            rate_up += status.swarm.rate_up;
-            sent += status.swarm.sent;
+            peers += look.peers;
+            rate_up += look.rate_up;
+            sent += look.sent;
             if report {
-                transfer.tell_progress(self.context, &status);
+                transfer.tell_progress(self.context, &look);
             }
-            transfer.look(self.context, &status, now, patience);
+            transfer.look(self.context, &look, now, patience);
         }
         if let Some(line) = &self.serving {
             line.set_prefix("serving");
@@ -243,19 +254,4 @@ impl<'a> Watch<'a> {
             ));
         }
     }
-}
-
-/// Why there is no node.
-fn refused(error: StartError) -> Failure {
-    let (StartError::Listen { source, .. }
-    | StartError::State { source, .. }
-    | StartError::System(source)) = &error;
-    let exit = match source.kind() {
-        std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
-            Exit::Permission
-        }
-        std::io::ErrorKind::StorageFull => Exit::NoSpace,
-        _ => Exit::Other,
-    };
-    Failure::new(exit, sentence(&error.to_string()))
 }

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
-use node::{Options, Place, Source};
+use node::{Options, Place};
 
 use crate::Context;
 use crate::exit::{Exit, Failure};
 use crate::network::NetworkFlags;
-use crate::source::{self, Pasted};
+use crate::source;
 use crate::units::parse_seconds;
-use crate::watch::Watch;
+use crate::watch::{Stage, Watch};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,7 +22,8 @@ Examples:
   starling get c9e15763f722f23e98a29decdfae341b98d53056 --peer 10.0.0.5:6881
 
 Ends when everything is complete, verified and on disk; the last line on stdout says where.
-Stop it at any time: the same command goes on where it was.";
+Stop it at any time: the same command goes on where it was.
+If a daemon runs for this home, it does the work and serves what is complete.";
 
 /// Fetch files or folders, from all who have them at once.
 #[derive(clap::Args)]
@@ -70,6 +71,8 @@ impl Get {
             .map(|source| source::recognise(source))
             .collect::<Result<Vec<_>, _>>()?;
         let peers = self.network.peers()?;
+        let stage = Stage::choose(context, &self.network)?;
+        let daemon = stage.is_daemon();
         let select: Vec<String> = self
             .select
             .iter()
@@ -78,11 +81,11 @@ impl Get {
             .collect();
         let sources = pasted
             .into_iter()
-            .map(|pasted| known(context, pasted))
+            .map(|pasted| source::known(context, pasted))
             .collect::<Result<Vec<_>, _>>()?;
         self.make_dir()?;
 
-        let mut watch = Watch::start(context, &self.network, self.seed)?;
+        let mut watch = Watch::start(context, stage, &self.network, self.seed)?;
         let mut refused = None;
         for source in sources {
             let options = Options {
@@ -105,6 +108,11 @@ impl Get {
                 watch.serve().and(ended)
             }
             ended => {
+                if daemon && !roots.is_empty() {
+                    context
+                        .console
+                        .note("the daemon goes on serving it; `starling list` shows how");
+                }
                 roots.iter().for_each(|root| context.console.result(root));
                 ended
             }
@@ -113,8 +121,17 @@ impl Get {
         match (ended, refused) {
             (Err(failure), _) if failure.exit == Exit::Interrupted => Err(Failure::new(
                 Exit::Interrupted,
-                "Interrupted. What was fetched is kept; the same command goes on with it.",
+                if daemon {
+                    "Interrupted. The daemon goes on with it: `starling list` shows how, `starling pause` and \
+                     `starling forget` stop it."
+                } else {
+                    "Interrupted. What was fetched is kept; the same command goes on with it."
+                },
             )),
+            (Err(failure), _) if daemon && failure.exit == Exit::NoPeers => {
+                context.console.note("the daemon goes on looking for them");
+                Err(failure)
+            }
             (_, Some(refused)) => Err(refused),
             (ended, None) => ended,
         }
@@ -130,16 +147,4 @@ impl Get {
         fs::create_dir_all(&self.dir)
             .map_err(|error| Failure::io(&error, "make the folder", &self.dir))
     }
-}
-
-/// What is known of a source before any peer is asked.
-fn known(context: &Context, pasted: Pasted) -> Result<Source, Failure> {
-    Ok(match pasted {
-        Pasted::Magnet(magnet) => Source::Magnet(magnet),
-        Pasted::Hash(hashes) => Source::Hash(hashes),
-        Pasted::File(path) => Source::Metainfo(Box::new(source::read_torrent(&path)?)),
-        Pasted::Url(url) => {
-            Source::Metainfo(Box::new(source::fetch_torrent(&url, &context.interrupt)?))
-        }
-    })
 }

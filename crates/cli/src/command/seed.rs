@@ -15,7 +15,7 @@ use crate::exit::{Exit, Failure};
 use crate::network::NetworkFlags;
 use crate::source;
 use crate::units::{Size, count};
-use crate::watch::Watch;
+use crate::watch::{Stage, Watch};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,7 +24,7 @@ Examples:
   starling seed album.torrent ./album       serve what you have of an existing torrent
   starling seed a.torrent ./a b.torrent ./b ./c
 
-Serves until Ctrl-C. Nothing is written into what is shared; the torrent file is kept in
+Serves until Ctrl-C; if a daemon runs for this home, it goes on. Nothing is written into what is shared; the torrent file is kept in
 STARLING_HOME, and --torrent-out writes it where you like.";
 
 /// Share a file or folder with everybody: public, to whoever has the link or finds it.
@@ -62,6 +62,8 @@ impl Seed {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
         let jobs = self.jobs()?;
         let (home, peers) = (self.network.home()?, self.network.peers()?);
+        let stage = Stage::choose(context, &self.network)?;
+        let daemon = stage.is_daemon();
         if let Some(output) = &self.torrent_out {
             may_write(output)?;
         }
@@ -83,16 +85,18 @@ impl Seed {
                         .flatten()
                         .enumerate()
                     {
-                        let torrent = self.keep(&home, &metainfo, number)?;
+                        let torrent = self.keep(&home, daemon, &metainfo, number)?;
                         ready.push((Box::new(metainfo), torrent, root.clone(), true, known));
                     }
                 }
             }
         }
-        let mut watch = Watch::start(context, &self.network, true)?;
-        context
-            .console
-            .note("serving until Ctrl-C; to fetch it elsewhere: starling get LINK");
+        let mut watch = Watch::start(context, stage, &self.network, true)?;
+        context.console.note(if daemon {
+            "the daemon serves it; Ctrl-C ends this view. To fetch it elsewhere: starling get LINK"
+        } else {
+            "serving until Ctrl-C; to fetch it elsewhere: starling get LINK"
+        });
         for (metainfo, torrent, root, assume_complete, known) in ready {
             let options = Options {
                 assume_complete,
@@ -108,7 +112,14 @@ impl Seed {
         ended.map_err(|failure| match failure.exit {
             Exit::Interrupted => Failure::new(
                 Exit::Interrupted,
-                format!("Sharing has ended; {} sent.", Size(sent)),
+                if daemon {
+                    format!(
+                        "{} sent; the daemon goes on sharing it. `starling forget` ends that.",
+                        Size(sent)
+                    )
+                } else {
+                    format!("Sharing has ended; {} sent.", Size(sent))
+                },
             ),
             _ => failure,
         })
@@ -163,13 +174,22 @@ impl Seed {
         }
     }
 
-    /// Keeps a new torrent in the home folder and, if asked, elsewhere. Answers the latter or else the former.
-    fn keep(&self, home: &Path, metainfo: &Metainfo, number: usize) -> Result<PathBuf, Failure> {
+    /// Keeps a new torrent in the home folder and, if asked, elsewhere. Answers the latter or else the former. A
+    /// daemon keeps those it is given, under the same name.
+    fn keep(
+        &self,
+        home: &Path,
+        daemon: bool,
+        metainfo: &Metainfo,
+        number: usize,
+    ) -> Result<PathBuf, Failure> {
         let dir = home.join("torrents");
         std::fs::create_dir_all(&dir)
             .map_err(|error| Failure::io(&error, "make the folder", &dir))?;
         let kept = dir.join(format!("{}.torrent", metainfo.info.hashes()));
-        write_torrent(&kept, metainfo)?;
+        if !daemon {
+            write_torrent(&kept, metainfo)?;
+        }
         let Some(first) = &self.torrent_out else {
             return Ok(kept);
         };

@@ -1,20 +1,18 @@
 //! One transfer as it is told: to people as a bar and sentences, to programs as events.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
-use node::{Options, Place, Problem, ProblemKind, Source, Status};
+use node::{Options, Place, Source};
 use serde_json::json;
-use swarm::State;
 use torrent::hex;
 use torrent::magnet::Magnet;
-use torrent::metainfo::Info;
 
+use super::host::{Doing, Facts, Look};
 use crate::Context;
 use crate::console::clean;
-use crate::exit::{Exit, Failure, sentence};
+use crate::exit::{Exit, Failure};
 use crate::units::{Clock, Size, count};
 
 /// Letters of a name before its bar.
@@ -24,7 +22,7 @@ const NAME_WIDTH: usize = 28;
 pub struct Transfer {
     name: String,
     place: Place,
-    info: Option<Arc<Info>>,
+    facts: Option<Facts>,
     magnet: String,
     /// The torrent file, where there is one.
     torrent: Option<PathBuf>,
@@ -57,14 +55,10 @@ pub enum Phase {
 impl Transfer {
     /// As much as its source says.
     pub fn new(source: &Source, options: &Options, torrent: Option<PathBuf>) -> Transfer {
-        let (name, info, magnet) = match source {
+        let (name, facts, magnet) = match source {
             Source::Metainfo(metainfo) => {
-                let info = metainfo.info.clone();
-                (
-                    info.name().to_owned(),
-                    Some(Arc::new(info)),
-                    Magnet::of(metainfo),
-                )
+                let facts = Facts::of(&metainfo.info);
+                (facts.name.clone(), Some(facts), Magnet::of(metainfo))
             }
             Source::Magnet(magnet) => {
                 let name = magnet.name.as_deref().map(clean);
@@ -80,7 +74,7 @@ impl Transfer {
         Transfer {
             name,
             place: options.place.clone(),
-            info,
+            facts,
             magnet: magnet.to_string(),
             torrent,
             seed: options.read_only,
@@ -95,6 +89,10 @@ impl Transfer {
 
     /// Where it lies, or will.
     pub fn root(&self) -> PathBuf {
+        let elsewhere = self.facts.as_ref().and_then(|facts| facts.root.clone());
+        if let Some(root) = elsewhere {
+            return root;
+        }
         match &self.place {
             Place::At(root) => root.clone(),
             Place::Into(dir) => {
@@ -103,26 +101,21 @@ impl Transfer {
                 } else {
                     dir
                 };
-                dir.join(
-                    self.info
-                        .as_ref()
-                        .map_or(self.name.as_str(), |info| info.name()),
-                )
+                dir.join(&self.name)
             }
         }
     }
 
-    /// Its metadata is here.
-    pub fn learn(&mut self, context: &Context, info: Arc<Info>) {
-        self.name = info.name().to_owned();
-        if self.info.is_none() {
-            let files = info.files().filter(|file| !file.pad).count();
-            let (files, size) = (count(files, "file"), Size(info.layout().payload()));
+    /// What it contains is known.
+    pub fn learn(&mut self, context: &Context, facts: Facts) {
+        self.name.clone_from(&facts.name);
+        if self.facts.is_none() {
+            let (files, size) = (count(facts.files, "file"), Size(facts.bytes));
             context
                 .console
-                .note(&format!("{}: {files}, {size}", self.name));
+                .note(&clean(&format!("{}: {files}, {size}", self.name)));
         }
-        self.info = Some(info);
+        self.facts = Some(facts);
     }
 
     /// What was on disk has been looked at: so many pieces are right.
@@ -142,19 +135,18 @@ impl Transfer {
     pub fn serve(&mut self, context: &Context) {
         self.phase = Phase::Done;
         self.end_bar();
-        let Some(info) = &self.info else { return };
+        let Some(facts) = &self.facts else { return };
         let mut event = json!({
             "event": "seeding",
             "name": self.name,
-            "files": info.files().filter(|file| !file.pad).count(),
-            "bytes": info.layout().payload(),
+            "files": facts.files,
+            "bytes": facts.bytes,
             "magnet": self.magnet,
         });
-        let hashes = info.hashes();
-        if let Some(v1) = hashes.v1 {
+        if let Some(v1) = facts.hashes.v1 {
             event["info_hash_v1"] = json!(hex::encode(&v1));
         }
-        if let Some(v2) = hashes.v2 {
+        if let Some(v2) = facts.hashes.v2 {
             event["info_hash_v2"] = json!(hex::encode(&v2));
         }
         if let Some(torrent) = &self.torrent {
@@ -167,15 +159,13 @@ impl Transfer {
     }
 
     /// It is complete, verified and on disk.
-    pub fn finish(&mut self, context: &Context, status: Option<&Status>) {
+    pub fn finish(&mut self, context: &Context, look: Option<&Look>) {
         self.phase = Phase::Done;
         self.end_bar();
-        if let Some(status) = status {
-            self.tell_progress(context, status);
+        if let Some(look) = look {
+            self.tell_progress(context, look);
         }
-        let (bytes, received) = status.map_or((0, 0), |status| {
-            (status.swarm.wanted, status.swarm.received)
-        });
+        let (bytes, received) = look.map_or((0, 0), |look| (look.wanted, look.received));
         let took = self.began.elapsed();
         let how = if received == 0 {
             "all of it was here already".to_owned()
@@ -204,15 +194,14 @@ impl Transfer {
 
     /// It stands still. A full disk can be helped while it waits, and what is being served can be put right;
     /// anything else needs the person, and nothing is lost by ending.
-    pub fn pause(&mut self, context: &Context, problem: &Problem) {
-        let failure = failure_of(problem);
+    pub fn pause(&mut self, context: &Context, failure: Failure) {
         context.console.event(&json!({
             "event": "paused",
             "name": self.name,
             "code": failure.exit.name(),
             "message": failure.message,
         }));
-        let waits = problem.kind == ProblemKind::NoSpace;
+        let waits = failure.exit == Exit::NoSpace;
         if !waits && self.phase == Phase::Running {
             return self.fail(context, failure);
         }
@@ -245,48 +234,37 @@ impl Transfer {
     }
 
     /// A file is whole: an event for programs and, of a folder, a line on a terminal.
-    pub fn tell_file(&self, context: &Context, index: usize) {
-        let Some(info) = self.info.as_ref().filter(|_| !self.seed) else {
+    pub fn tell_file(&self, context: &Context, path: &str, bytes: u64) {
+        let Some(facts) = self.facts.as_ref().filter(|_| !self.seed) else {
             return;
         };
-        let file = info.file(index);
-        if file.pad {
-            return;
-        }
-        let (name, path, bytes) = (&self.name, file.path(), file.len);
+        let name = &self.name;
         context
             .console
             .event(&json!({ "event": "file", "name": name, "path": path, "bytes": bytes }));
-        if context.console.is_live() && !info.is_single_file() {
-            context.console.note(&format!("✓ {path}  {}", Size(bytes)));
+        if context.console.is_live() && !facts.single {
+            context
+                .console
+                .note(&clean(&format!("✓ {path}  {}", Size(bytes))));
         }
     }
 
     /// How far it is, for programs, if that is news.
-    pub fn tell_progress(&mut self, context: &Context, status: &Status) {
-        let swarm = &status.swarm;
-        let state = match &swarm.state {
-            _ if status.checking.is_some() => "checking",
-            State::Metadata => "metadata",
-            State::Checking => "checking",
-            State::Downloading => "downloading",
-            State::Seeding => "seeding",
-            State::Paused(_) => "paused",
-        };
+    pub fn tell_progress(&mut self, context: &Context, look: &Look) {
         let event = json!({
             "event": "progress",
             "name": self.name,
-            "state": state,
-            "done": swarm.done,
-            "total": swarm.wanted,
-            "rate_down": swarm.rate_down,
-            "rate_up": swarm.rate_up,
-            "peers": swarm.peers,
-            "seeds": swarm.seeds,
-            "eta": status.eta,
-            "fetched": swarm.received,
-            "wasted": swarm.wasted,
-            "sent": swarm.sent,
+            "state": look.doing.name(),
+            "done": look.done,
+            "total": look.wanted,
+            "rate_down": look.rate_down,
+            "rate_up": look.rate_up,
+            "peers": look.peers,
+            "seeds": look.seeds,
+            "eta": look.eta,
+            "fetched": look.received,
+            "wasted": look.wasted,
+            "sent": look.sent,
         });
         let text = event.to_string();
         if text != self.told {
@@ -296,19 +274,19 @@ impl Transfer {
     }
 
     /// Moves its bar, and gives up if it has met nobody for `patience`; zero is for ever.
-    pub fn look(&mut self, context: &Context, status: &Status, now: Instant, patience: Duration) {
+    pub fn look(&mut self, context: &Context, look: &Look, now: Instant, patience: Duration) {
         if self.phase != Phase::Running {
             return;
         }
         let alone = now.duration_since(self.met);
         if let Some(bar) = &self.bar {
-            draw(bar, &self.name, status, alone);
+            draw(bar, &self.name, look, alone);
         }
-        let searches = matches!(status.swarm.state, State::Metadata | State::Downloading);
-        if !searches || status.swarm.peers > 0 {
+        let searches = matches!(look.doing, Doing::Metadata | Doing::Downloading);
+        if !searches || look.peers > 0 {
             self.met = now;
         } else if !patience.is_zero() && alone >= patience {
-            self.fail(context, self.lonely(status, patience));
+            self.fail(context, self.lonely(look, patience));
         }
     }
 
@@ -342,8 +320,8 @@ impl Transfer {
     }
 
     /// Nobody was met.
-    fn lonely(&self, status: &Status, patience: Duration) -> Failure {
-        let tried = match &status.finding[..] {
+    fn lonely(&self, look: &Look, patience: Duration) -> Failure {
+        let tried = match &look.finding[..] {
             [] => "every way to find peers is off".to_owned(),
             tried => format!("tried: {}", tried.join(", ")),
         };
@@ -360,52 +338,41 @@ impl Transfer {
 }
 
 /// A bar and its words: how far, how fast, from how many, how long; or what is being tried.
-fn draw(bar: &ProgressBar, name: &str, status: &Status, alone: Duration) {
-    let swarm = &status.swarm;
+fn draw(bar: &ProgressBar, name: &str, look: &Look, alone: Duration) {
     let mut short: String = name.chars().take(NAME_WIDTH).collect();
     if short.len() < name.len() {
         short.pop();
         short.push('…');
     }
     bar.set_prefix(short);
-    let (done, total) = match status.checking {
+    let (done, total) = match look.checking {
         Some((done, total)) => (u64::from(done), u64::from(total)),
-        None => (swarm.done, swarm.wanted),
+        None => (look.done, look.wanted),
     };
     bar.set_length(total.max(1));
     bar.set_position(done);
     let percent = 100 * u128::from(done) / u128::from(total.max(1));
     let alone = Clock(Duration::from_secs(alone.as_secs()));
-    bar.set_message(match &swarm.state {
-        _ if status.checking.is_some() => format!("{percent} %  checking what is here"),
-        State::Checking => "checking what is here".to_owned(),
-        State::Paused(_) => format!("{percent} %  paused"),
-        State::Metadata | State::Downloading if swarm.peers == 0 => {
-            let mut tried = status.finding.clone();
-            if swarm.known > 0 {
-                tried.push(format!("dialling {}", count(swarm.known, "peer")));
+    bar.set_message(match look.doing {
+        Doing::Checking if look.checking.is_some() => format!("{percent} %  checking what is here"),
+        Doing::Checking => "checking what is here".to_owned(),
+        Doing::Paused => format!("{percent} %  paused"),
+        Doing::Queued => format!("{percent} %  waits for its turn"),
+        Doing::Held => format!("{percent} %  held by the daemon's settings"),
+        Doing::Metadata | Doing::Downloading if look.peers == 0 => {
+            let mut tried = look.finding.clone();
+            if look.known > 0 {
+                tried.push(format!("dialling {}", count(look.known, "peer")));
             }
             format!("looking for peers for {alone}: {}", tried.join(", "))
         }
-        State::Metadata => format!("asking {} what it is", count(swarm.peers, "peer")),
-        State::Downloading | State::Seeding => {
-            let left = status.eta.map(Duration::from_secs);
+        Doing::Metadata => format!("asking {} what it is", count(look.peers, "peer")),
+        Doing::Downloading | Doing::Seeding => {
+            let left = look.eta.map(Duration::from_secs);
             let left = left.map_or(String::new(), |left| format!("  {} left", Clock(left)));
-            let (done, total, rate) = (Size(done), Size(total), Size(swarm.rate_down));
-            let sources = count(swarm.peers, "source");
+            let (done, total, rate) = (Size(done), Size(total), Size(look.rate_down));
+            let sources = count(look.peers, "source");
             format!("{percent} %  {done} of {total}  {rate}/s  {sources}{left}")
         }
     });
-}
-
-/// A problem of the node under its exit code.
-pub fn failure_of(problem: &Problem) -> Failure {
-    let exit = match problem.kind {
-        ProblemKind::NoSpace => Exit::NoSpace,
-        ProblemKind::Permission => Exit::Permission,
-        ProblemKind::NotFound => Exit::NotFound,
-        ProblemKind::Damaged => Exit::Verification,
-        ProblemKind::Other => Exit::Other,
-    };
-    Failure::new(exit, sentence(&problem.message))
 }

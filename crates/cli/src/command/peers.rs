@@ -1,0 +1,77 @@
+//! `starling peers`: who a transfer is connected to.
+
+use api::{Peer, PeerClass, TransferId};
+use serde_json::Value;
+
+use crate::Context;
+use crate::exit::Failure;
+use crate::paths::HomeFlag;
+use crate::remote::Remote;
+use crate::table::{Table, rate};
+use crate::units::Size;
+use crate::which::parse_id;
+
+/// List the connected peers of a transfer.
+#[derive(clap::Args)]
+pub struct Peers {
+    /// Its number.
+    #[arg(value_parser = parse_id)]
+    id: TransferId,
+    #[command(flatten)]
+    home: HomeFlag,
+}
+
+impl Peers {
+    pub fn run(self, context: &Context) -> Result<(), Failure> {
+        let remote = Remote::need(context, &self.home)?;
+        let peers = remote.ask(remote.client().peers(self.id))?;
+        let mut table = Table::new(&[
+            "ADDRESS",
+            "CLIENT",
+            "FROM",
+            ">HAS",
+            ">DOWN",
+            ">UP",
+            ">RECEIVED",
+            ">SENT",
+            "IS",
+        ]);
+        for peer in &peers {
+            let mut event = serde_json::to_value(peer).expect("our types are JSON");
+            event["event"] = Value::from("peer");
+            event["transfer"] = self.id.0.into();
+            context.console.event(&event);
+            table.row([
+                peer.address.clone(),
+                peer.client.clone().unwrap_or_default(),
+                peer.source.clone(),
+                format!("{} %", (peer.progress * 100.0) as u32),
+                rate(peer.rate_down),
+                rate(peer.rate_up),
+                Size(peer.received).to_string(),
+                Size(peer.sent).to_string(),
+                what(peer).join(", "),
+            ]);
+        }
+        table.show(context);
+        if peers.is_empty() {
+            context.console.note("no peer is connected");
+        }
+        Ok(())
+    }
+}
+
+/// What there is to say of a peer.
+fn what(peer: &Peer) -> Vec<&'static str> {
+    [
+        (peer.interested && peer.peer_choking, "choking us"),
+        (peer.peer_interested && peer.choking, "choked"),
+        (peer.snubbed, "stalled"),
+        (peer.class == PeerClass::Lan, "on the local network"),
+        (peer.incoming, "incoming"),
+        (peer.encrypted, "encrypted"),
+    ]
+    .into_iter()
+    .filter_map(|(is, word)| is.then_some(word))
+    .collect()
+}
