@@ -28,9 +28,11 @@ pub struct Row {
     /// What is shown.
     pub transfer: Transfer,
     /// Its name in lower case, to sort and search by.
-    folded: Arc<str>,
+    /// The name in lower case, if it differs.
+    folded: Option<Arc<str>>,
     /// For each field: the revision at which it changed.
-    stamps: [u32; Transfer::FIELDS.len()],
+    /// Nothing: every field is as it was when the row was added.
+    stamps: Option<Box<[u32; Transfer::FIELDS.len()]>>,
     /// When it was added.
     pub(crate) added: u32,
     /// When any field changed.
@@ -40,10 +42,17 @@ pub struct Row {
 impl Row {
     /// Its name in lower case.
     pub(crate) fn folded(&self) -> &str {
-        &self.folded
+        self.folded.as_deref().unwrap_or(&self.transfer.name)
     }
 
     /// Its number, and fields that changed after `since`.
+    /// The revision at which a field last changed.
+    fn stamp(&self, index: usize) -> u32 {
+        self.stamps
+            .as_ref()
+            .map_or(self.added, |stamps| stamps[index])
+    }
+
     pub(crate) fn changed_since(&self, since: u32) -> impl Serialize + '_ {
         Changed { row: self, since }
     }
@@ -65,7 +74,7 @@ impl Serialize for Changed<'_> {
         use serde::ser::SerializeMap;
         let mut map = serializer.serialize_map(None)?;
         // The number never changes, and says of whom the rest is.
-        let wanted = |index| index == 0 || self.row.stamps[index] > self.since;
+        let wanted = |index| index == 0 || self.row.stamp(index) > self.since;
         self.row.transfer.serialize_fields(&mut map, wanted)?;
         map.end()
     }
@@ -165,17 +174,19 @@ impl Table {
         let id = transfer.id;
         let row = match self.rows.get(&id) {
             None => Row {
-                folded: transfer.name.to_lowercase().into(),
+                folded: folded(&transfer.name),
                 transfer,
-                stamps: [now; Transfer::FIELDS.len()],
+                stamps: None,
                 added: now,
                 changed: now,
             },
             Some(old) => {
-                let mut stamps = old.stamps;
+                let mut stamps = old.stamps.clone();
+                let added = old.added;
                 let mut same = true;
                 old.transfer.differences(&transfer, |index| {
-                    stamps[index] = now;
+                    let all = || Box::new([added; Transfer::FIELDS.len()]);
+                    stamps.get_or_insert_with(all)[index] = now;
                     same = false;
                 });
                 if same {
@@ -187,9 +198,9 @@ impl Table {
                 self.by_change.remove(&(old.changed, id));
                 Row {
                     folded: if old.transfer.name == transfer.name {
-                        Arc::clone(&old.folded)
+                        old.folded.clone()
                     } else {
-                        transfer.name.to_lowercase().into()
+                        folded(&transfer.name)
                     },
                     transfer,
                     stamps,
@@ -351,6 +362,12 @@ impl Row {
 }
 
 /// Appends to a ring of at most `most`; returns what fell out.
+/// A name in lower case, if that differs.
+fn folded(name: &str) -> Option<Arc<str>> {
+    let folded = name.to_lowercase();
+    (folded != name).then(|| folded.into())
+}
+
 fn push<T>(ring: &mut VecDeque<T>, most: usize, item: T) -> Option<T> {
     let out = (ring.len() == most).then(|| ring.pop_front()).flatten();
     ring.push_back(item);

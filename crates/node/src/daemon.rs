@@ -245,7 +245,7 @@ impl Daemon {
                 policy::TransferId(id),
                 entry.progress(),
             ));
-            book.entries.insert(id, entry);
+            book.entries.insert(id, Box::new(entry));
         }
         drop(book);
         // Verdicts first: what is held does not begin to run.
@@ -280,7 +280,7 @@ impl Daemon {
             for (id, begin) in begun {
                 let id = swarm::TorrentId(id);
                 let begun = match begin {
-                    Begin::Asleep(dormant) => driver.add_dormant(id, *dormant),
+                    Begin::Asleep(dormant) => driver.add_dormant(id, dormant),
                     Begin::Awake(source, options) => driver.add(id, source, *options),
                 };
                 if let Err(error) = begun {
@@ -323,7 +323,7 @@ impl Daemon {
     /// Moves that a stop or crash interrupted.
     fn unfinished_moves(&self) -> Vec<(u32, PathBuf)> {
         let book = self.book();
-        let moving = |e: &Entry| Some((e.record.id, e.record.moving_to.clone()?));
+        let moving = |e: &Box<Entry>| Some((e.record.id, e.record.rare.moving_to.clone()?));
         book.entries.values().filter_map(moving).collect()
     }
 
@@ -335,8 +335,8 @@ impl Daemon {
         };
         let options = Box::new(Options {
             read_only: record.read_only,
-            select: record.select.clone(),
-            priorities: record.priorities.clone(),
+            select: record.rare.select.clone(),
+            priorities: record.rare.priorities.clone(),
             preallocate: record.preallocate,
             sequential: record.sequential,
             private: record.facts.private,
@@ -344,16 +344,19 @@ impl Daemon {
             ..Options::new(place)
         });
         let complete = record.finished.is_some() && record.facts.pieces > 0;
-        if complete && record.moving_to.is_none() {
+        if complete && record.rare.moving_to.is_none() {
             let dormant = Dormant {
                 hashes: record.hashes,
-                name: record.name.as_str().into(),
-                options,
-                trackers: record.trackers.clone(),
+                options: *options,
+                trackers: record.rare.trackers.clone(),
             };
             return (record.id, Begin::Asleep(Box::new(dormant)));
         }
-        let link = record.link.as_deref().and_then(|link| link.parse().ok());
+        let link = record
+            .rare
+            .link
+            .as_deref()
+            .and_then(|link| link.parse().ok());
         let source = match link {
             Some(magnet) => Source::Magnet(Box::new(magnet)),
             None => Source::Hash(record.hashes),
@@ -478,7 +481,7 @@ impl Daemon {
 
     /// What the policy is told when something a person chose has changed.
     fn wish(&self, id: u32) {
-        let wishes = self.book().entries.get(&id).map(Entry::wishes);
+        let wishes = self.book().entries.get(&id).map(|entry| entry.wishes());
         if let Some(wishes) = wishes {
             let id = policy::TransferId(id);
             self.judge([policy::Input::Transfer(id, Box::new(wishes))]);
@@ -571,12 +574,12 @@ impl Daemon {
             return;
         };
         let record = &mut entry.record;
-        let facts = book::facts(info, &record.priorities);
+        let facts = book::facts(info, &record.rare.priorities);
         let news = record.facts.pieces == 0 || record.hashes != info.hashes();
         let wanted = record.facts.wanted;
         record.facts = facts;
         // Which files were asked for by name, the node knows and reports.
-        if !record.select.is_empty() && wanted > 0 {
+        if !record.rare.select.is_empty() && wanted > 0 {
             record.facts.wanted = wanted;
         }
         if news {

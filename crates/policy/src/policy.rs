@@ -33,7 +33,8 @@ pub struct Policy {
     now: Instant,
     /// What the wall clock showed, and when.
     clock: (LocalTime, Instant),
-    rows: BTreeMap<TransferId, Row>,
+    /// Boxed: a map of thousands keeps room for half as many more.
+    rows: BTreeMap<TransferId, Box<Row>>,
     order: Order,
     battery: Battery,
     metered: Latch,
@@ -178,7 +179,7 @@ impl Policy {
         match self.rows.get_mut(&id) {
             Some(row) => row.given = given,
             None => {
-                self.rows.insert(id, Row::new(self.now, given));
+                self.rows.insert(id, Box::new(Row::new(self.now, given)));
                 self.order.append(id);
             }
         }

@@ -10,7 +10,7 @@ use torrent::magnet::{self, Magnet};
 use torrent::metainfo::{Info, Metainfo};
 
 use super::book::{self, Entry};
-use super::state::{Facts, Record, Totals};
+use super::state::{Extras, Facts, Rare, Record, Totals};
 use super::{Daemon, home, unix_now};
 use crate::{AddError, Options, Place, Problem, ProblemKind, Source};
 
@@ -143,7 +143,11 @@ impl Daemon {
         let group = label.map(|label| self.rules().group(label));
         self.wish(id);
         let mut node_options = node_options;
-        node_options.halted = self.book().entries.get(&id).and_then(Entry::halted);
+        node_options.halted = self
+            .book()
+            .entries
+            .get(&id)
+            .and_then(|entry| entry.halted());
         let source = pasted.source();
         let begun = self.shared.node.run(move |driver| async move {
             let id = swarm::TorrentId(id);
@@ -217,10 +221,6 @@ impl Daemon {
             name: pasted.name(),
             file_name: pasted.name(),
             hashes: pasted.hashes(),
-            link: match pasted {
-                Pasted::Magnet(_, text) => Some(text.clone()),
-                _ => None,
-            },
             folder: folder.clone(),
             exact,
             read_only: options.read_only,
@@ -228,19 +228,25 @@ impl Daemon {
             paused: options.paused,
             sequential: options.sequential,
             preallocate: options.preallocate,
-            priorities: priorities.clone(),
-            select: options.select.clone(),
             limits: options.limits,
-            goals: options.goals,
-            tags: options.tags.clone(),
-            trackers: pasted.trackers(),
-            moving_to: None,
             position: position.map_or(0, |last| last + 1),
             added: unix_now(),
             finished: None,
             seeding_from: None,
             facts: metainfo.map_or(Facts::default(), |m| book::facts(&m.info, &priorities)),
             totals: Totals::default(),
+            rare: Rare::from(Extras {
+                link: match pasted {
+                    Pasted::Magnet(_, text) => Some(text.clone()),
+                    _ => None,
+                },
+                priorities: priorities.clone(),
+                select: options.select.clone(),
+                goals: options.goals,
+                tags: options.tags.clone(),
+                trackers: pasted.trackers(),
+                moving_to: None,
+            }),
         };
         let known = options.fingerprints.iter().map(|print| crate::Fingerprint {
             len: print.len,
@@ -269,7 +275,7 @@ impl Daemon {
         };
         let mut entry = Entry::new(record);
         entry.file_system = home::file_system(&entry.root());
-        book.entries.insert(id, entry);
+        book.entries.insert(id, Box::new(entry));
         Ok((id, node_options))
     }
 
@@ -344,12 +350,13 @@ impl Daemon {
 /// A transfer as far as its torrent and place tell.
 pub(super) fn found(id: u32, metainfo: &Metainfo, root: PathBuf, read_only: bool) -> Record {
     let info = &metainfo.info;
+    let mut rare = Rare::default();
+    rare.edit(|rare| rare.trackers.clone_from(&metainfo.trackers));
     Record {
         id,
         name: info.name().to_owned(),
         file_name: info.name().to_owned(),
         hashes: info.hashes(),
-        link: None,
         folder: root,
         exact: true,
         read_only,
@@ -357,19 +364,14 @@ pub(super) fn found(id: u32, metainfo: &Metainfo, root: PathBuf, read_only: bool
         paused: false,
         sequential: false,
         preallocate: false,
-        priorities: Vec::new(),
-        select: Vec::new(),
         limits: api::Limits::default(),
-        goals: None,
-        tags: Vec::new(),
-        trackers: metainfo.trackers.clone(),
-        moving_to: None,
         position: i64::from(id),
         added: unix_now(),
         finished: None,
         seeding_from: None,
         facts: book::facts(info, &[]),
         totals: Totals::default(),
+        rare,
     }
 }
 

@@ -222,14 +222,14 @@ impl Entry {
             seeds: swarm.map_or(0, |swarm| swarm.seeds as u32),
             known: swarm.map_or(0, |swarm| swarm.known as u32),
             label: record.label.clone(),
-            tags: record.tags.clone(),
+            tags: record.rare.tags.clone(),
             folder: folder.to_string_lossy().into_owned(),
             root: root.to_string_lossy().into_owned(),
             added_at: record.added.max(0) as u64,
             finished_at: record.finished.map(|at| at.max(0) as u64),
             queue_position: position,
             limits: record.limits,
-            goals: record.goals,
+            goals: record.rare.goals,
             sequential: record.sequential,
             private: facts.private,
             read_only: record.read_only,
@@ -260,7 +260,7 @@ impl Entry {
             label: self.record.label.as_deref().map(Into::into),
             file_system: self.file_system.map(policy::FileSystem),
             limits: rates(limits),
-            goals: self.record.goals.map(super::rules::goals),
+            goals: self.record.rare.goals.map(super::rules::goals),
         }
     }
 
@@ -300,7 +300,7 @@ fn magnet(record: &Record) -> String {
     // What only its trackers may know is not passed on with the link.
     let trackers = match record.facts.private {
         true => Vec::new(),
-        false => record.trackers.iter().flatten().cloned().collect(),
+        false => record.rare.trackers.iter().flatten().cloned().collect(),
     };
     let link = Magnet {
         hashes: record.hashes,
@@ -334,7 +334,7 @@ pub fn facts(info: &torrent::metainfo::Info, priorities: &[u8]) -> Facts {
 #[derive(Debug, Default)]
 pub struct Book {
     /// By number.
-    pub entries: BTreeMap<u32, Entry>,
+    pub entries: BTreeMap<u32, Box<Entry>>,
     /// By name.
     pub labels: BTreeMap<String, Label>,
     /// The next transfer's number.

@@ -42,7 +42,7 @@ impl Daemon {
         let mut book = self.book();
         let entry = book.entries.get_mut(&id);
         entry
-            .map(change)
+            .map(|entry| change(entry))
             .ok_or_else(|| Problem::no_transfer(TransferId(id)))
     }
 
@@ -85,7 +85,7 @@ impl Daemon {
                 .await;
             let edited = daemon.edit(id, |entry| {
                 entry.moving = false;
-                entry.record.moving_to = None;
+                entry.record.rare.edit(|rare| rare.moving_to = None);
                 if let Ok(Ok(())) = moved {
                     entry.record.folder.clone_from(&to);
                     entry.record.exact = true;
@@ -135,13 +135,13 @@ impl Daemon {
                 ));
             }
             entry.moving = true;
-            entry.record.moving_to = Some(to.clone());
+            entry.record.rare.edit(|rare| rare.moving_to = Some(to.clone()));
             Ok(())
         })??;
         if let Err(problem) = self.keep(id).await {
             let back = |entry: &mut Entry| {
                 entry.moving = false;
-                entry.record.moving_to = None;
+                entry.record.rare.edit(|rare| rare.moving_to = None);
             };
             self.edit(id, back)?;
             return Err(problem);
@@ -302,7 +302,7 @@ impl Service for Daemon {
     }
 
     async fn trackers(&self, id: TransferId) -> Result<Vec<Tracker>, Problem> {
-        let tiers = self.edit(id.0, |entry| entry.record.trackers.clone())?;
+        let tiers = self.edit(id.0, |entry| entry.record.rare.trackers.clone())?;
         let trackers = self
             .shared
             .node
@@ -333,7 +333,7 @@ impl Service for Daemon {
                     .node
                     .call(move |driver| driver.file_count(TorrentId(id)));
                 let files = files.await.map_err(|_| Problem::stopping())?;
-                let mut all = self.edit(id, |entry| entry.record.priorities.clone())?;
+                let mut all = self.edit(id, |entry| entry.record.rare.priorities.clone())?;
                 all.resize(files, 4);
                 adding::change(&mut all, given)?;
                 Some(all)
@@ -345,12 +345,16 @@ impl Service for Daemon {
             let mut patch = patch.clone();
             set(&mut record.name, patch.name.take());
             set(&mut record.label, patch.label.take());
-            set(&mut record.tags, patch.tags.take());
+            record.rare.edit(|rare| {
+                set(&mut rare.tags, patch.tags.take());
+                set(&mut rare.goals, patch.goals);
+            });
             set(&mut record.limits, patch.limits);
-            set(&mut record.goals, patch.goals);
             set(&mut record.sequential, patch.sequential);
             if let Some(priorities) = &priorities {
-                record.priorities.clone_from(priorities);
+                record
+                    .rare
+                    .edit(|rare| rare.priorities.clone_from(priorities));
                 record.finished = None;
             }
         })?;

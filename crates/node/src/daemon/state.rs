@@ -30,8 +30,6 @@ pub struct Record {
     pub file_name: String,
     /// What it is known by.
     pub hashes: InfoHashes,
-    /// The link it came from, until its metadata is in `torrents/`.
-    pub link: Option<String>,
     /// The folder it lies in or goes to; with `exact`, the content itself.
     pub folder: PathBuf,
     /// `folder` is the content, not the folder around it.
@@ -46,20 +44,8 @@ pub struct Record {
     pub sequential: bool,
     /// Room reserved before writing.
     pub preallocate: bool,
-    /// Priority of each file, 0 to 7; empty: all alike.
-    pub priorities: Vec<u8>,
-    /// Globs of the files that were asked for, used once, when the metadata is here.
-    pub select: Vec<String>,
     /// Its own limits.
     pub limits: Limits,
-    /// Its own goals; `None`: those of its label or the daemon.
-    pub goals: Option<Goals>,
-    /// Words a person put on it.
-    pub tags: Vec<String>,
-    /// Its trackers, in tiers (BEP 12).
-    pub trackers: Vec<Vec<String>>,
-    /// Its data is on its way to here.
-    pub moving_to: Option<PathBuf>,
     /// Its place in the queue, smallest first.
     pub position: i64,
     /// Unix seconds.
@@ -72,6 +58,67 @@ pub struct Record {
     pub facts: Facts,
     /// What it has done so far.
     pub totals: Totals,
+    /// What few transfers have.
+    pub rare: Rare,
+}
+
+/// What few transfers have; those without any of it pay a word.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rare(Option<Box<Extras>>);
+
+/// What few transfers have.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Extras {
+    /// The link it came from, until its metadata is in `torrents/`.
+    pub link: Option<String>,
+    /// Priority of each file, 0 to 7; empty: all alike.
+    pub priorities: Vec<u8>,
+    /// Globs of the files that were asked for, used once, when the metadata is here.
+    pub select: Vec<String>,
+    /// Its own goals; `None`: those of its label or the daemon.
+    pub goals: Option<Goals>,
+    /// Words a person put on it.
+    pub tags: Vec<String>,
+    /// Its trackers, in tiers (BEP 12).
+    pub trackers: Vec<Vec<String>>,
+    /// Its data is on its way to here.
+    pub moving_to: Option<PathBuf>,
+}
+
+static NOTHING: Extras = Extras {
+    link: None,
+    priorities: Vec::new(),
+    select: Vec::new(),
+    goals: None,
+    tags: Vec::new(),
+    trackers: Vec::new(),
+    moving_to: None,
+};
+
+impl std::ops::Deref for Rare {
+    type Target = Extras;
+
+    fn deref(&self) -> &Extras {
+        self.0.as_deref().unwrap_or(&NOTHING)
+    }
+}
+
+impl Rare {
+    /// Changes it.
+    pub fn edit<R>(&mut self, change: impl FnOnce(&mut Extras) -> R) -> R {
+        let mut extras = self.0.take().unwrap_or_else(|| Box::new(NOTHING.clone()));
+        let result = change(&mut extras);
+        self.0 = Some(extras).filter(|extras| **extras != NOTHING);
+        result
+    }
+}
+
+impl From<Extras> for Rare {
+    fn from(extras: Extras) -> Rare {
+        let mut rare = Rare::default();
+        rare.edit(|empty| *empty = extras);
+        rare
+    }
 }
 
 /// What a transfer's torrent says of it.

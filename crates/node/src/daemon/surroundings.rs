@@ -67,7 +67,7 @@ impl Daemon {
     fn interests(&self) -> (bool, Cares) {
         let busy = {
             let book = self.book();
-            let moves = |e: &super::Entry| {
+            let moves = |e: &Box<super::Entry>| {
                 e.runs() && (!e.complete() || e.swarm().is_some_and(|s| s.peers > 0))
             };
             book.entries.values().any(moves)

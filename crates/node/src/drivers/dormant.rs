@@ -23,33 +23,32 @@ const LOOK: Duration = Duration::from_secs(15);
 /// What is kept of a transfer while it is dormant.
 pub(crate) struct Dormant {
     pub hashes: InfoHashes,
-    pub name: Box<str>,
-    pub options: Box<Options>,
+    pub options: Options,
     pub trackers: Vec<Vec<String>>,
 }
 
 /// All of them.
 #[derive(Default)]
 pub(crate) struct Dormants {
-    by_id: BTreeMap<TorrentId, Dormant>,
+    by_id: BTreeMap<TorrentId, Box<Dormant>>,
     /// Addresses that an announce has named, as hashes.
     seen: HashMap<TorrentId, Vec<u32>>,
 }
 
 impl Dormants {
     pub fn get(&self, id: TorrentId) -> Option<&Dormant> {
-        self.by_id.get(&id)
+        self.by_id.get(&id).map(|dormant| &**dormant)
     }
 
     pub fn get_mut(&mut self, id: TorrentId) -> Option<&mut Dormant> {
-        self.by_id.get_mut(&id)
+        self.by_id.get_mut(&id).map(|dormant| &mut **dormant)
     }
 
     pub fn has(&self, id: TorrentId) -> bool {
         self.by_id.contains_key(&id)
     }
 
-    pub fn remove(&mut self, id: TorrentId) -> Option<Dormant> {
+    pub fn remove(&mut self, id: TorrentId) -> Option<Box<Dormant>> {
         self.seen.remove(&id);
         self.by_id.remove(&id)
     }
@@ -79,9 +78,13 @@ impl Driver {
     ///
     /// # Errors
     /// It is there already.
-    pub fn add_dormant(self: &Rc<Self>, id: TorrentId, dormant: Dormant) -> Result<(), AddError> {
+    pub fn add_dormant(
+        self: &Rc<Self>,
+        id: TorrentId,
+        dormant: Box<Dormant>,
+    ) -> Result<(), AddError> {
         if self.find(&dormant.hashes).is_some() {
-            return Err(AddError::Twice(dormant.name.to_string()));
+            return Err(AddError::Twice(dormant.hashes.to_string()));
         }
         self.name(id, &dormant.hashes);
         let halted = dormant.options.halted.is_some();
@@ -111,12 +114,9 @@ impl Driver {
         };
         self.unname(id);
         let Dormant {
-            hashes,
-            name,
-            options,
-            ..
-        } = dormant;
-        if let Err(error) = self.add(id, Source::Hash(hashes), *options) {
+            hashes, options, ..
+        } = *dormant;
+        if let Err(error) = self.add(id, Source::Hash(hashes), options) {
             // It stays known, so that it can be looked at again.
             let problem = match error {
                 AddError::Place(problem) => problem,
@@ -125,7 +125,7 @@ impl Driver {
                     message: other.to_string(),
                 },
             };
-            tracing::warn!(torrent = id.0, %name, problem = problem.message, "cannot be woken");
+            tracing::warn!(torrent = id.0, %hashes, problem = problem.message, "cannot be woken");
             self.event(Event::Failed(id, problem));
         }
     }
@@ -134,8 +134,8 @@ impl Driver {
     fn lull(self: &Rc<Self>, id: TorrentId) {
         let mut transfers = self.transfers.borrow_mut();
         let Some(t) = transfers.get(&id) else { return };
-        let (hashes, name, trackers) = (t.hashes, t.name.clone().into(), t.trackers.clone());
-        let mut options = Box::new(t.options.clone());
+        let (hashes, trackers) = (t.hashes, t.trackers.clone());
+        let mut options = t.options.clone();
         // What was found on waking is in the resume record.
         options.assume_complete = false;
         options.known = Vec::new();
@@ -146,11 +146,13 @@ impl Driver {
         self.store.remove(store_id(id));
         let dormant = Dormant {
             hashes,
-            name,
             options,
             trackers,
         };
-        self.dormant.borrow_mut().by_id.insert(id, dormant);
+        self.dormant
+            .borrow_mut()
+            .by_id
+            .insert(id, Box::new(dormant));
     }
 
     /// Somebody was found who may have or want this torrent.

@@ -9,7 +9,7 @@ use rusqlite::{Connection, Row, named_params};
 use torrent::ids::InfoHashes;
 
 use super::schema::OpenError;
-use super::{Change, Facts, Kept, Record, Totals};
+use super::{Change, Extras, Facts, Kept, Rare, Record, Totals};
 
 /// Globs, tags and trackers are kept one a line,
 const BETWEEN: &str = "\n";
@@ -125,7 +125,7 @@ fn put_transfer(connection: &Connection, r: &Record) -> rusqlite::Result<()> {
             ":file_name": r.file_name,
             ":v1": r.hashes.v1,
             ":v2": r.hashes.v2,
-            ":link": r.link,
+            ":link": r.rare.link,
             ":folder": bytes(&r.folder),
             ":exact": r.exact,
             ":read_only": r.read_only,
@@ -133,16 +133,16 @@ fn put_transfer(connection: &Connection, r: &Record) -> rusqlite::Result<()> {
             ":paused": r.paused,
             ":sequential": r.sequential,
             ":preallocate": r.preallocate,
-            ":priorities": r.priorities,
-            ":chosen": r.select.join(BETWEEN),
+            ":priorities": r.rare.priorities,
+            ":chosen": r.rare.select.join(BETWEEN),
             ":limit_down": signed(r.limits.down),
             ":limit_up": signed(r.limits.up),
-            ":own_goals": r.goals.is_some(),
-            ":goal_ratio": r.goals.and_then(|goals| goals.ratio),
-            ":goal_seconds": r.goals.and_then(|goals| goals.seeding_seconds).map(signed),
-            ":tags": r.tags.join(BETWEEN),
-            ":trackers": r.trackers.iter().map(|tier| tier.join(BETWEEN)).collect::<Vec<_>>().join(TIERS),
-            ":moving_to": r.moving_to.as_deref().map(bytes),
+            ":own_goals": r.rare.goals.is_some(),
+            ":goal_ratio": r.rare.goals.and_then(|goals| goals.ratio),
+            ":goal_seconds": r.rare.goals.and_then(|goals| goals.seeding_seconds).map(signed),
+            ":tags": r.rare.tags.join(BETWEEN),
+            ":trackers": r.rare.trackers.iter().map(|tier| tier.join(BETWEEN)).collect::<Vec<_>>().join(TIERS),
+            ":moving_to": r.rare.moving_to.as_deref().map(bytes),
             ":position": r.position,
             ":added": r.added,
             ":finished": r.finished,
@@ -171,7 +171,6 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
             v1: row.get("v1")?,
             v2: row.get("v2")?,
         },
-        link: row.get("link")?,
         folder: path(row.get("folder")?),
         exact: row.get("exact")?,
         read_only: row.get("read_only")?,
@@ -179,18 +178,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         paused: row.get("paused")?,
         sequential: row.get("sequential")?,
         preallocate: row.get("preallocate")?,
-        priorities: row.get("priorities")?,
-        select: lines(&row.get::<_, String>("chosen")?),
         limits: limits(row)?,
-        goals: goals(row)?,
-        tags: lines(&row.get::<_, String>("tags")?),
-        trackers: row
-            .get::<_, String>("trackers")?
-            .split(TIERS)
-            .map(lines)
-            .filter(|tier| !tier.is_empty())
-            .collect(),
-        moving_to: row.get::<_, Option<Vec<u8>>>("moving_to")?.map(path),
         position: row.get("position")?,
         added: row.get("added")?,
         finished: row.get("finished")?,
@@ -209,6 +197,20 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
             wasted: number("wasted")?,
             seeded_seconds: number("seeded_seconds")?,
         },
+        rare: Rare::from(Extras {
+            link: row.get("link")?,
+            priorities: row.get("priorities")?,
+            select: lines(&row.get::<_, String>("chosen")?),
+            goals: goals(row)?,
+            tags: lines(&row.get::<_, String>("tags")?),
+            trackers: row
+                .get::<_, String>("trackers")?
+                .split(TIERS)
+                .map(lines)
+                .filter(|tier| !tier.is_empty())
+                .collect(),
+            moving_to: row.get::<_, Option<Vec<u8>>>("moving_to")?.map(path),
+        }),
     })
 }
 

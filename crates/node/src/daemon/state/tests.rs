@@ -13,7 +13,6 @@ pub(crate) fn record(id: u32) -> Record {
             v1: Some([id as u8; 20]),
             v2: id.is_multiple_of(2).then_some([id as u8; 32]),
         },
-        link: (id == 1).then(|| "magnet:?xt=urn:btih:…".to_owned()),
         folder: PathBuf::from(format!("/data/{id}")),
         exact: id.is_multiple_of(2),
         read_only: false,
@@ -21,22 +20,10 @@ pub(crate) fn record(id: u32) -> Record {
         paused: id == 3,
         sequential: true,
         preallocate: false,
-        priorities: vec![0, 4, 7],
-        select: vec!["*.flac".to_owned(), "disc 2/**".to_owned()],
         limits: Limits {
             down: 1 << 20,
             up: u64::MAX,
         },
-        goals: (id != 2).then_some(Goals {
-            ratio: Some(1.5),
-            seeding_seconds: None,
-        }),
-        tags: vec!["live".to_owned(), "to keep".to_owned()],
-        trackers: vec![
-            vec!["http://a/announce".to_owned(), "udp://b:80".to_owned()],
-            vec!["http://c/announce".to_owned()],
-        ],
-        moving_to: (id == 2).then(|| "/elsewhere".into()),
         position: -4,
         added: 1_700_000_000,
         finished: Some(1_700_000_100),
@@ -55,6 +42,21 @@ pub(crate) fn record(id: u32) -> Record {
             wasted: 8,
             seeded_seconds: 9,
         },
+        rare: Rare::from(Extras {
+            link: (id == 1).then(|| "magnet:?xt=urn:btih:…".to_owned()),
+            priorities: vec![0, 4, 7],
+            select: vec!["*.flac".to_owned(), "disc 2/**".to_owned()],
+            goals: (id != 2).then_some(Goals {
+                ratio: Some(1.5),
+                seeding_seconds: None,
+            }),
+            tags: vec!["live".to_owned(), "to keep".to_owned()],
+            trackers: vec![
+                vec!["http://a/announce".to_owned(), "udp://b:80".to_owned()],
+                vec!["http://c/announce".to_owned()],
+            ],
+            moving_to: (id == 2).then(|| "/elsewhere".into()),
+        }),
     }
 }
 
