@@ -233,8 +233,6 @@ transfer! {
         pub checking: Option<Progress>,
         /// What is being done to find peers, in words.
         pub finding: Vec<String>,
-        /// A link that leads others to it.
-        pub magnet: String,
         /// All that is wanted is verified and on disk.
         pub complete: bool,
         /// Complete and used by nobody: it costs a row.
@@ -284,7 +282,6 @@ impl Transfer {
             pieces_done: 0,
             checking: None,
             finding: Vec::new(),
-            magnet: String::new(),
             complete: false,
             dormant: false,
         }

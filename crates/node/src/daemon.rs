@@ -23,7 +23,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use api::{Live, Notice, RunId, Settings, Table, Totals, TransferId};
 use tokio::sync::{mpsc, watch};
 
-use crate::drivers::dormant::Dormant;
+use crate::drivers::dormant::{Chosen, Dormant};
 use crate::{Event, Node, Options, Place, Problem, Report, Source, StartError};
 use book::{Book, Entry};
 pub use home::{Home, HomeError};
@@ -255,7 +255,7 @@ impl Daemon {
             let mut book = self.book();
             for (id, hold) in verdicts {
                 if let Some(entry) = book.entries.get_mut(&id) {
-                    entry.hold = hold;
+                    entry.hold = hold.map(Box::new);
                 }
             }
             for (&id, entry) in &mut book.entries {
@@ -265,7 +265,7 @@ impl Daemon {
         }
         let mut groups = Vec::new();
         for (id, begin) in &mut begun {
-            begin.options().halted = halted.remove(id);
+            begin.halt(halted.remove(id));
             if let Some(label) = self
                 .book()
                 .entries
@@ -330,8 +330,8 @@ impl Daemon {
     /// How a transfer joins the node again.
     fn begin_kept(&self, record: &Record) -> (u32, Begin) {
         let place = match record.exact {
-            true => Place::At(record.folder.clone()),
-            false => Place::Into(record.folder.clone()),
+            true => Place::At(record.folder.to_path_buf()),
+            false => Place::Into(record.folder.to_path_buf()),
         };
         let options = Box::new(Options {
             read_only: record.read_only,
@@ -347,7 +347,14 @@ impl Daemon {
         if complete && record.rare.moving_to.is_none() {
             let dormant = Dormant {
                 hashes: record.hashes,
-                options: *options,
+                folder: record.folder.clone(),
+                exact: record.exact,
+                read_only: record.read_only,
+                preallocate: record.preallocate,
+                sequential: record.sequential,
+                private: record.facts.private,
+                halted: None,
+                chosen: Chosen::of(&record.rare.select, &record.rare.priorities),
                 trackers: record.rare.trackers.clone(),
             };
             return (record.id, Begin::Asleep(Box::new(dormant)));
@@ -455,7 +462,7 @@ impl Daemon {
             let mut book = self.book();
             for (id, hold) in verdicts {
                 if let Some(entry) = book.entries.get_mut(&id) {
-                    entry.hold = hold;
+                    entry.hold = hold.map(Box::new);
                     changed.push(id);
                 }
             }
@@ -583,10 +590,12 @@ impl Daemon {
             record.facts.wanted = wanted;
         }
         if news {
-            if record.name == record.hashes.to_string() || record.file_name == record.name {
-                record.name = info.name().to_owned();
-            }
-            record.file_name = info.name().to_owned();
+            // A name that a person gave stays.
+            let name = match record.file_name {
+                None => info.name().to_owned(),
+                Some(_) => record.name.clone(),
+            };
+            record.call(&name, info.name());
             record.hashes = info.hashes();
             let record = Box::new(record.clone());
             self.shared.state.note(vec![Change::Transfer(record)]);
@@ -637,7 +646,7 @@ impl Daemon {
     fn stopped(&self, id: u32, problem: Option<Problem>) -> Option<policy::Input> {
         let mut book = self.book();
         let entry = book.entries.get_mut(&id)?;
-        entry.problem = problem;
+        entry.problem = problem.map(Box::new);
         let kept = entry.seed_from_now();
         self.shared.state.note(kept);
         let wishes = Box::new(entry.wishes());
@@ -666,10 +675,10 @@ enum Begin {
 }
 
 impl Begin {
-    fn options(&mut self) -> &mut Options {
+    fn halt(&mut self, why: Option<String>) {
         match self {
-            Begin::Asleep(dormant) => &mut dormant.options,
-            Begin::Awake(_, options) => options,
+            Begin::Asleep(dormant) => dormant.halted = why.map(String::into_boxed_str),
+            Begin::Awake(_, options) => options.halted = why,
         }
     }
 }

@@ -478,8 +478,8 @@ impl Driver {
                 .filter(|t| t.options.halted.is_none())
                 .map(|t| (t.hashes, t.private(), t.trackers.clone()));
             awake.or_else(|| {
-                let d = dormant.get(id).filter(|d| d.options.halted.is_none())?;
-                Some((d.hashes, d.options.private, d.trackers.clone()))
+                let d = dormant.get(id).filter(|d| d.halted.is_none())?;
+                Some((d.hashes, d.private, d.trackers.clone()))
             })
         };
         let Some((hashes, private, trackers)) = found else {

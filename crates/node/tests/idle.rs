@@ -9,8 +9,8 @@ use api::{Query, Service, Settings};
 use node::daemon::{self, Daemon};
 
 const TRANSFERS: u32 = 10_000;
-/// Bytes of memory that one may cost: 2,500 were measured, with a name of forty characters.
-const EACH: u64 = 2600;
+/// Bytes of memory that one may cost.
+const EACH: u64 = 2048;
 
 fn start(home: &Path) -> (Daemon, tokio::task::JoinHandle<()>) {
     let config = daemon::Config {

@@ -31,9 +31,23 @@ impl Show {
         for (name, text) in lines(&row) {
             context.console.result(clean(&format!("{name:<10} {text}")));
         }
-        context.console.result(&row.magnet);
+        context.console.result(&magnet(&row));
         Ok(())
     }
+}
+
+/// A link that leads others to it. Trackers of a private torrent are not passed on.
+fn magnet(row: &Transfer) -> String {
+    let hashes = torrent::ids::InfoHashes {
+        v1: row.info_hash_v1.map(|hash| hash.0),
+        v2: row.info_hash_v2.map(|hash| hash.0),
+    };
+    let link = torrent::magnet::Magnet {
+        hashes,
+        name: Some(row.name.clone()),
+        ..Default::default()
+    };
+    link.to_string()
 }
 
 fn lines(row: &Transfer) -> Vec<(&'static str, String)> {

@@ -216,12 +216,15 @@ impl Daemon {
         let id = book.next_id;
         book.next_id += 1;
         let position = book.entries.values().map(|e| e.record.position).max();
+        let known = book.entries.values().map(|entry| &entry.record.folder);
+        let kept_folder = known.clone().find(|known| ***known == *folder).cloned();
+        let kept_folder = kept_folder.unwrap_or_else(|| folder.as_path().into());
         let record = Record {
             id,
             name: pasted.name(),
-            file_name: pasted.name(),
+            file_name: None,
             hashes: pasted.hashes(),
-            folder: folder.clone(),
+            folder: kept_folder,
             exact,
             read_only: options.read_only,
             label: options.label.clone(),
@@ -355,9 +358,9 @@ pub(super) fn found(id: u32, metainfo: &Metainfo, root: PathBuf, read_only: bool
     Record {
         id,
         name: info.name().to_owned(),
-        file_name: info.name().to_owned(),
+        file_name: None,
         hashes: info.hashes(),
-        folder: root,
+        folder: root.into(),
         exact: true,
         read_only,
         label: None,

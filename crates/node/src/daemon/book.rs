@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use api::{Cause, Hash, Label, Limits, Progress, State, Transfer, TransferId};
 use torrent::ids::InfoHashes;
-use torrent::magnet::Magnet;
 
 use super::state::{Change, Facts, Record, Totals};
 use crate::{Problem, ProblemKind, Report};
@@ -17,14 +16,12 @@ use crate::{Problem, ProblemKind, Report};
 pub struct Entry {
     /// What is kept.
     pub record: Record,
-    /// What it had done when it last joined the engine: the engine counts from zero each time.
-    base: Totals,
     /// What the node said last; nothing while it is dormant.
-    live: Option<Box<Report>>,
+    live: Option<Box<Live>>,
     /// Why it stopped.
-    pub problem: Option<Problem>,
+    pub problem: Option<Box<Problem>>,
     /// Why the policy holds it.
-    pub hold: Option<policy::Reason>,
+    pub hold: Option<Box<policy::Reason>>,
     /// Its totals differ from those that are kept.
     pub unkept: bool,
     /// Its data is being moved at this moment.
@@ -35,11 +32,18 @@ pub struct Entry {
     seeding: Option<Instant>,
 }
 
+/// A transfer in the engine.
+#[derive(Debug)]
+struct Live {
+    report: Report,
+    /// What it had done when it joined the engine: the engine counts from zero each time.
+    base: Totals,
+}
+
 impl Entry {
     /// A transfer as it was kept.
     pub fn new(record: Record) -> Entry {
         Entry {
-            base: record.totals,
             record,
             live: None,
             problem: None,
@@ -82,35 +86,34 @@ impl Entry {
         self.record.totals.seeded_seconds + now
     }
 
-    /// The node says how it is doing. True if the engine has it no more, or anew.
+    /// The node says how it is doing.
     pub fn report(&mut self, report: Report) {
+        let before = self.live.take();
         let Some(swarm) = &report.swarm else {
-            self.base = self.record.totals;
-            self.live = report.checking.map(|_| Box::new(report));
             return;
         };
-        let before = self.live.as_ref().and_then(|live| live.swarm.as_ref());
         // It began again: what it counts from now on comes on top.
-        if before.is_some_and(|before| before.received > swarm.received || before.sent > swarm.sent)
-        {
-            self.base = self.record.totals;
-        }
+        let base = before.filter(|live| {
+            let last = live.report.swarm.as_ref();
+            last.is_some_and(|l| l.received <= swarm.received && l.sent <= swarm.sent)
+        });
+        let base = base.map_or(self.record.totals, |live| live.base);
         let totals = &mut self.record.totals;
         let was = *totals;
-        totals.received = self.base.received + swarm.received;
-        totals.sent = self.base.sent + swarm.sent;
-        totals.wasted = self.base.wasted + swarm.wasted;
+        totals.received = base.received + swarm.received;
+        totals.sent = base.sent + swarm.sent;
+        totals.wasted = base.wasted + swarm.wasted;
         if report.checking.is_none() && swarm.pieces > 0 {
             totals.done = swarm.done;
             self.record.facts.wanted = swarm.wanted;
         }
         self.unkept |= was != *totals;
-        self.live = Some(Box::new(report));
+        self.live = Some(Box::new(Live { report, base }));
     }
 
     /// What the engine says, if it has the transfer.
     pub fn swarm(&self) -> Option<&swarm::Status> {
-        self.live.as_ref()?.swarm.as_ref()
+        self.live.as_ref()?.report.swarm.as_ref()
     }
 
     /// Everything wanted is here.
@@ -154,7 +157,7 @@ impl Entry {
         }
         if let Some(reason) = &self.hold {
             use policy::Reason;
-            let (state, cause) = match reason {
+            let (state, cause) = match &**reason {
                 Reason::Queue { .. } | Reason::LabelQueue { .. } => (State::Queued, Cause::Queue),
                 Reason::Schedule { .. } => (State::Held, Cause::Schedule),
                 Reason::Battery { .. } => (State::Held, Cause::Battery),
@@ -181,8 +184,8 @@ impl Entry {
     /// Where its content is.
     pub fn root(&self) -> PathBuf {
         match self.record.exact {
-            true => self.record.folder.clone(),
-            false => self.record.folder.join(&self.record.file_name),
+            true => self.record.folder.to_path_buf(),
+            false => self.record.folder.join(self.record.file_name()),
         }
     }
 
@@ -243,10 +246,9 @@ impl Entry {
             checking: self
                 .live
                 .as_ref()
-                .and_then(|live| live.checking)
+                .and_then(|live| live.report.checking)
                 .map(|(done, total)| Progress { done, total }),
             finding: Vec::new(),
-            magnet: magnet(record),
             complete: self.complete(),
             dormant: self.complete() && swarm.is_none() && self.problem.is_none(),
         }
@@ -293,22 +295,6 @@ fn ratio(totals: &Totals, wanted: u64) -> f64 {
         // Three digits are enough, and make fewer changes to tell.
         wanted => (totals.sent as f64 / wanted as f64 * 1000.0).round() / 1000.0,
     }
-}
-
-/// A link that leads others to a transfer.
-fn magnet(record: &Record) -> String {
-    // What only its trackers may know is not passed on with the link.
-    let trackers = match record.facts.private {
-        true => Vec::new(),
-        false => record.rare.trackers.iter().flatten().cloned().collect(),
-    };
-    let link = Magnet {
-        hashes: record.hashes,
-        name: Some(record.name.clone()),
-        trackers,
-        ..Magnet::default()
-    };
-    link.to_string()
 }
 
 /// What a torrent says of itself, for its row. Wanted are files with a priority.
@@ -401,11 +387,11 @@ mod tests {
     #[test]
     fn a_person_s_pause_is_shown_before_what_the_policy_holds() {
         let mut entry = Entry::new(record(2));
-        entry.hold = Some(policy::Reason::Metered);
+        entry.hold = Some(Box::new(policy::Reason::Metered));
         assert_eq!(entry.row(None).state, State::Held);
         entry.record.paused = true;
         assert_eq!(entry.row(None).state, State::Paused);
-        entry.problem = Some(Problem::other("the disk is gone"));
+        entry.problem = Some(Box::new(Problem::other("the disk is gone")));
         let row = entry.row(None);
         assert_eq!((row.state, row.cause), (State::Stopped, Some(Cause::Other)));
     }

@@ -87,7 +87,7 @@ impl Daemon {
                 entry.moving = false;
                 entry.record.rare.edit(|rare| rare.moving_to = None);
                 if let Ok(Ok(())) = moved {
-                    entry.record.folder.clone_from(&to);
+                    entry.record.folder = to.as_path().into();
                     entry.record.exact = true;
                     entry.file_system = super::home::file_system(&to);
                 }
@@ -343,7 +343,10 @@ impl Service for Daemon {
         self.edit(id, |entry| {
             let record = &mut entry.record;
             let mut patch = patch.clone();
-            set(&mut record.name, patch.name.take());
+            if let Some(name) = patch.name.take() {
+                let file_name = record.file_name().to_owned();
+                record.call(&name, &file_name);
+            }
             set(&mut record.label, patch.label.take());
             record.rare.edit(|rare| {
                 set(&mut rare.tags, patch.tags.take());
@@ -412,7 +415,7 @@ impl Service for Daemon {
         let checked = checked.await.map_err(|_| Problem::stopping())?;
         if let Err(problem) = checked {
             if problem.kind != ProblemKind::Other {
-                self.edit(id, |entry| entry.problem = Some(problem.clone()))?;
+                self.edit(id, |entry| entry.problem = Some(Box::new(problem.clone())))?;
             }
             self.show([id]);
             return Err(adding::refusal(problem));

@@ -11,7 +11,7 @@ pub(super) mod tests;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use api::{Goals, Label, Limits};
@@ -26,12 +26,12 @@ pub struct Record {
     pub id: u32,
     /// What it is called.
     pub name: String,
-    /// What its content is called on disk, unless the place is `exact`.
-    pub file_name: String,
+    /// What its content is called on disk, unless the place is `exact`; `None`: as it is called.
+    pub file_name: Option<Box<str>>,
     /// What it is known by.
     pub hashes: InfoHashes,
     /// The folder it lies in or goes to; with `exact`, the content itself.
-    pub folder: PathBuf,
+    pub folder: Arc<Path>,
     /// `folder` is the content, not the folder around it.
     pub exact: bool,
     /// Existing data that is never written to.
@@ -60,6 +60,19 @@ pub struct Record {
     pub totals: Totals,
     /// What few transfers have.
     pub rare: Rare,
+}
+
+impl Record {
+    /// What its content is called on disk, unless the place is `exact`.
+    pub fn file_name(&self) -> &str {
+        self.file_name.as_deref().unwrap_or(&self.name)
+    }
+
+    /// Calls it, and its content on disk, like this.
+    pub fn call(&mut self, name: &str, file_name: &str) {
+        self.file_name = (name != file_name).then(|| file_name.into());
+        name.clone_into(&mut self.name);
+    }
 }
 
 /// What few transfers have; those without any of it pay a word.

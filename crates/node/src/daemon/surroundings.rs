@@ -97,7 +97,7 @@ impl Daemon {
             if let Some(id) = entry.file_system {
                 roots
                     .entry(id)
-                    .or_insert_with(|| entry.record.folder.clone());
+                    .or_insert_with(|| entry.record.folder.to_path_buf());
             }
         }
         let mut facts = Vec::new();

@@ -6,25 +6,75 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use swarm::{Input, TorrentId};
 use torrent::ids::InfoHashes;
 
 use super::{Driver, store_id};
-use crate::{AddError, Event, Options, Source};
+use crate::{AddError, Event, Options, Place, Source};
 
 /// Addresses remembered of each complete transfer, so that the same ones do not wake it with every announce.
 const SEEN: usize = 64;
 /// How often awake transfers are looked at.
 const LOOK: Duration = Duration::from_secs(15);
 
-/// What is kept of a transfer while it is dormant.
+/// What is kept of a transfer while it is dormant: the few of its [`Options`] that it was given.
 pub(crate) struct Dormant {
     pub hashes: InfoHashes,
-    pub options: Options,
+    /// The folder it lies in, shared by all that do; with `exact`, the content itself.
+    pub folder: Arc<Path>,
+    pub exact: bool,
+    pub read_only: bool,
+    pub preallocate: bool,
+    pub sequential: bool,
+    pub private: bool,
+    pub halted: Option<Box<str>>,
+    pub chosen: Option<Box<Chosen>>,
     pub trackers: Vec<Vec<String>>,
+}
+
+/// Which files are wanted.
+pub(crate) struct Chosen {
+    pub select: Vec<String>,
+    pub priorities: Vec<u8>,
+}
+
+impl Chosen {
+    /// Nothing, if all files are wanted alike.
+    pub fn of(select: &[String], priorities: &[u8]) -> Option<Box<Chosen>> {
+        (!select.is_empty() || !priorities.is_empty()).then(|| {
+            Box::new(Chosen {
+                select: select.to_vec(),
+                priorities: priorities.to_vec(),
+            })
+        })
+    }
+}
+
+impl Dormant {
+    /// As it was given to the node.
+    pub fn options(&self) -> Options {
+        let place = match self.exact {
+            true => Place::At(self.folder.to_path_buf()),
+            false => Place::Into(self.folder.to_path_buf()),
+        };
+        let chosen = self.chosen.as_deref();
+        Options {
+            read_only: self.read_only,
+            preallocate: self.preallocate,
+            sequential: self.sequential,
+            private: self.private,
+            halted: self.halted.as_deref().map(str::to_owned),
+            select: chosen.map(|c| c.select.clone()).unwrap_or_default(),
+            priorities: chosen.map(|c| c.priorities.clone()).unwrap_or_default(),
+            remember: true,
+            ..Options::new(place)
+        }
+    }
 }
 
 /// All of them.
@@ -51,6 +101,15 @@ impl Dormants {
     pub fn remove(&mut self, id: TorrentId) -> Option<Box<Dormant>> {
         self.seen.remove(&id);
         self.by_id.remove(&id)
+    }
+
+    /// This folder, as another transfer has it.
+    fn folder(&self, folder: &Path) -> Arc<Path> {
+        let mut known = self.by_id.values().map(|dormant| &dormant.folder);
+        known
+            .find(|known| &***known == folder)
+            .cloned()
+            .unwrap_or_else(|| folder.into())
     }
 
     /// Is one of these addresses new?
@@ -87,7 +146,7 @@ impl Driver {
             return Err(AddError::Twice(dormant.hashes.to_string()));
         }
         self.name(id, &dormant.hashes);
-        let halted = dormant.options.halted.is_some();
+        let halted = dormant.halted.is_some();
         self.dormant.borrow_mut().by_id.insert(id, dormant);
         if !halted {
             self.find_peers(id);
@@ -100,7 +159,7 @@ impl Driver {
         let id = self.names.borrow().get(hash).copied();
         let wakes = |id: &TorrentId| {
             let dormant = self.dormant.borrow();
-            dormant.get(*id).is_some_and(|d| d.options.halted.is_none())
+            dormant.get(*id).is_some_and(|d| d.halted.is_none())
         };
         if let Some(id) = id.filter(wakes) {
             self.rouse(id);
@@ -113,9 +172,7 @@ impl Driver {
             return;
         };
         self.unname(id);
-        let Dormant {
-            hashes, options, ..
-        } = *dormant;
+        let (hashes, options) = (dormant.hashes, dormant.options());
         if let Err(error) = self.add(id, Source::Hash(hashes), options) {
             // It stays known, so that it can be looked at again.
             let problem = match error {
@@ -134,21 +191,28 @@ impl Driver {
     fn lull(self: &Rc<Self>, id: TorrentId) {
         let mut transfers = self.transfers.borrow_mut();
         let Some(t) = transfers.get(&id) else { return };
-        let (hashes, trackers) = (t.hashes, t.trackers.clone());
-        let mut options = t.options.clone();
-        // What was found on waking is in the resume record.
-        options.assume_complete = false;
-        options.known = Vec::new();
+        let options = &t.options;
+        let (folder, exact) = match &options.place {
+            Place::Into(folder) => (folder, false),
+            Place::At(root) => (root, true),
+        };
+        let dormant = Dormant {
+            hashes: t.hashes,
+            folder: self.dormant.borrow().folder(folder),
+            exact,
+            read_only: options.read_only,
+            preallocate: options.preallocate,
+            sequential: options.sequential,
+            private: t.private(),
+            halted: options.halted.as_deref().map(Into::into),
+            chosen: Chosen::of(&options.select, &options.priorities),
+            trackers: t.trackers.clone(),
+        };
         transfers.remove(&id);
         drop(transfers);
         self.report_last(id);
         self.tell(Input::Remove(id));
         self.store.remove(store_id(id));
-        let dormant = Dormant {
-            hashes,
-            options,
-            trackers,
-        };
         self.dormant
             .borrow_mut()
             .by_id

@@ -39,7 +39,7 @@ impl Driver {
     /// Stops a transfer for a reason, or lets it go on.
     pub fn halt(self: &Rc<Self>, id: TorrentId, why: Option<String>) {
         if let Some(dormant) = self.dormant.borrow_mut().get_mut(id) {
-            dormant.options.halted = why.clone();
+            dormant.halted = why.as_deref().map(Into::into);
         }
         let waits = {
             let mut transfers = self.transfers.borrow_mut();
@@ -101,7 +101,7 @@ impl Driver {
             t.options.sequential = sequential;
         }
         if let Some(dormant) = self.dormant.borrow_mut().get_mut(id) {
-            dormant.options.sequential = sequential;
+            dormant.sequential = sequential;
         }
         self.tell(Input::Sequential(id, sequential));
     }
@@ -123,7 +123,7 @@ impl Driver {
         if forget {
             let root = root.or_else(|| {
                 let metainfo = self.keep.load_torrent(&hashes)?;
-                let options = dormant?.options;
+                let options = dormant?.options();
                 Some(super::transfer::root_of(&options, &metainfo.info))
             });
             self.keep.forget(&hashes, root.as_deref());

@@ -52,7 +52,7 @@ impl Driver {
                 .dormant
                 .borrow()
                 .get(id)
-                .map(|d| d.options.priorities.clone())
+                .and_then(|d| Some(d.chosen.as_ref()?.priorities.clone()))
                 .unwrap_or_default(),
         };
         let priority = |file: usize| priorities.get(file).copied().unwrap_or(4);

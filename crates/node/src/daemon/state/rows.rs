@@ -1,8 +1,10 @@
 //! Records to rows and back.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use api::{Goals, Label, Limits};
 use rusqlite::{Connection, Row, named_params};
@@ -20,7 +22,8 @@ const TIERS: &str = "\n\n";
 pub(super) fn load(connection: &Connection) -> Result<Kept, OpenError> {
     let mut kept = Kept::default();
     let mut query = connection.prepare("SELECT * FROM transfer ORDER BY id")?;
-    for record in query.query_map([], record)? {
+    let mut folders = Folders::default();
+    for record in query.query_map([], |row| record(row, &mut folders))? {
         kept.transfers.push(record?);
     }
     let mut query = connection.prepare("SELECT * FROM label ORDER BY name")?;
@@ -122,7 +125,7 @@ fn put_transfer(connection: &Connection, r: &Record) -> rusqlite::Result<()> {
         .execute(named_params! {
             ":id": r.id,
             ":name": r.name,
-            ":file_name": r.file_name,
+            ":file_name": r.file_name(),
             ":v1": r.hashes.v1,
             ":v2": r.hashes.v2,
             ":link": r.rare.link,
@@ -161,17 +164,36 @@ fn put_transfer(connection: &Connection, r: &Record) -> rusqlite::Result<()> {
         .map(drop)
 }
 
-fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
+/// Most transfers lie in few folders: each path is in memory once.
+#[derive(Default)]
+struct Folders(BTreeSet<Arc<Path>>);
+
+impl Folders {
+    fn one(&mut self, bytes: Vec<u8>) -> Arc<Path> {
+        let path = path(bytes);
+        if let Some(known) = self.0.get(path.as_path()) {
+            return known.clone();
+        }
+        let path: Arc<Path> = path.into();
+        self.0.insert(path.clone());
+        path
+    }
+}
+
+fn record(row: &Row<'_>, folders: &mut Folders) -> rusqlite::Result<Record> {
+    let name: String = row.get("name")?;
     let number = |column: &str| row.get::<_, i64>(column).map(unsigned);
     Ok(Record {
         id: row.get("id")?,
-        name: row.get("name")?,
-        file_name: row.get("file_name")?,
+        file_name: Some(row.get::<_, String>("file_name")?)
+            .filter(|file_name| *file_name != name)
+            .map(String::into_boxed_str),
+        name,
         hashes: InfoHashes {
             v1: row.get("v1")?,
             v2: row.get("v2")?,
         },
-        folder: path(row.get("folder")?),
+        folder: folders.one(row.get("folder")?),
         exact: row.get("exact")?,
         read_only: row.get("read_only")?,
         label: row.get("label")?,

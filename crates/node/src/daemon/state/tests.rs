@@ -8,12 +8,12 @@ pub(crate) fn record(id: u32) -> Record {
     Record {
         id,
         name: format!("album {id}"),
-        file_name: "album".to_owned(),
+        file_name: id.is_multiple_of(2).then(|| "album".into()),
         hashes: InfoHashes {
             v1: Some([id as u8; 20]),
             v2: id.is_multiple_of(2).then_some([id as u8; 32]),
         },
-        folder: PathBuf::from(format!("/data/{id}")),
+        folder: PathBuf::from(format!("/data/{id}")).into(),
         exact: id.is_multiple_of(2),
         read_only: false,
         label: None,
