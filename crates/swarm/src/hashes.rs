@@ -45,7 +45,15 @@ enum State {
     /// One piece: the root is its hash.
     Single,
     Whole(Layer),
-    Partial(PartialLayer),
+    Partial(Box<Partial>),
+}
+
+#[derive(Debug)]
+struct Partial {
+    /// What peers have sent.
+    layer: PartialLayer,
+    /// Roots of pieces we verified by SHA-1 (hybrid): when all are there, they are the layer.
+    own: BTreeMap<u32, Sha256Hash>,
 }
 
 #[derive(Debug)]
@@ -54,8 +62,12 @@ struct File {
     len: u64,
     first: u32,
     state: State,
-    /// Roots of pieces we verified by SHA-1 (hybrid): when all are there, they are the layer.
-    own: BTreeMap<u32, Sha256Hash>,
+}
+
+impl File {
+    fn pieces(&self, piece_length: u32) -> u32 {
+        self.len.div_ceil(u64::from(piece_length)) as u32
+    }
 }
 
 /// A peer's request for leaves, waiting for pieces to be read.
@@ -72,9 +84,10 @@ struct Waiting {
 #[derive(Debug, Default)]
 pub struct Hashes {
     piece_length: u32,
-    /// Files that are not empty, by the piece they start with.
-    files: BTreeMap<u32, File>,
-    by_root: BTreeMap<Sha256Hash, u32>,
+    /// Files that are not empty, in the order of their first pieces. There may be 100,000.
+    files: Vec<File>,
+    /// Places in `files`, in the order of the roots: files of the same content have the same.
+    by_root: Vec<u32>,
     /// The files among them whose layer is not whole: all that hashes are asked for.
     incomplete: BTreeSet<u32>,
     asked: BTreeMap<(Sha256Hash, u32), (ConnId, Instant)>,
@@ -114,29 +127,53 @@ impl Hashes {
                 None => State::Single,
                 Some(partial) => match layers.layer(&root) {
                     Some(layer) => State::Whole(layer.clone()),
-                    None => State::Partial(partial),
+                    None => State::Partial(Box::new(Partial {
+                        layer: partial,
+                        own: BTreeMap::new(),
+                    })),
                 },
             };
             if matches!(state, State::Partial(_)) {
-                hashes.incomplete.insert(first);
+                hashes.incomplete.insert(hashes.files.len() as u32);
             }
-            hashes.by_root.insert(root, first);
-            hashes.files.insert(
+            hashes.files.push(File {
+                root,
+                len,
                 first,
-                File {
-                    root,
-                    len,
-                    first,
-                    state,
-                    own: BTreeMap::new(),
-                },
-            );
+                state,
+            });
         }
+        let files = &hashes.files;
+        hashes.by_root = (0..files.len() as u32).collect();
+        hashes
+            .by_root
+            .sort_unstable_by_key(|&at| (files[at as usize].root, at));
         hashes
     }
 
+    /// The file that a piece belongs to.
+    fn place_of(&self, piece: u32) -> Option<usize> {
+        self.files
+            .partition_point(|file| file.first <= piece)
+            .checked_sub(1)
+    }
+
     fn file_of(&self, piece: u32) -> Option<&File> {
-        self.files.range(..=piece).next_back().map(|(_, f)| f)
+        self.place_of(piece).map(|at| &self.files[at])
+    }
+
+    /// The files with this root.
+    fn with_root(&self, root: &Sha256Hash) -> std::ops::Range<usize> {
+        let of = |&at: &u32| &self.files[at as usize].root;
+        let start = self.by_root.partition_point(|at| of(at) < root);
+        let end = self.by_root.partition_point(|at| of(at) <= root);
+        start..end
+    }
+
+    /// One of the files with this root.
+    fn by_root(&self, root: &Sha256Hash) -> Option<&File> {
+        let one = self.with_root(root).next()?;
+        self.files.get(self.by_root[one] as usize)
     }
 
     /// What a piece must hash to.
@@ -148,7 +185,7 @@ impl Hashes {
         let hash = match &file.state {
             State::Single => (within == 0).then_some(&file.root),
             State::Whole(layer) => layer.get(within as usize),
-            State::Partial(partial) => partial.get(within),
+            State::Partial(partial) => partial.layer.get(within),
         };
         hash.map_or(Expected::Unknown, |h| Expected::Hash(*h))
     }
@@ -156,13 +193,9 @@ impl Hashes {
     /// The pieces whose hash is still unknown.
     pub fn unknown(&self, pieces: u32) -> Bitfield {
         let mut unknown = Bitfield::new(pieces);
-        for file in self
-            .files
-            .values()
-            .filter(|f| matches!(f.state, State::Partial(_)))
-        {
-            let count = file.len.div_ceil(u64::from(self.piece_length)) as u32;
-            for piece in file.first..file.first + count {
+        for &at in &self.incomplete {
+            let file = &self.files[at as usize];
+            for piece in file.first..file.first + file.pieces(self.piece_length) {
                 if self.expected(piece) == Expected::Unknown {
                     unknown.set(piece);
                 }
@@ -174,7 +207,7 @@ impl Hashes {
     /// All piece layers with their files' lengths, if every one is known: what a torrent file needs.
     pub fn layers(&self) -> Option<Vec<(Sha256Hash, Layer, u64)>> {
         let mut layers = Vec::new();
-        for file in self.files.values() {
+        for file in &self.files {
             match &file.state {
                 State::Single => {}
                 State::Whole(layer) => layers.push((file.root, layer.clone(), file.len)),
@@ -204,14 +237,12 @@ impl Hashes {
         let mut room = PER_PEER.saturating_sub(self.asked.values().filter(|a| a.0 == conn).count());
         let mut requests = Vec::new();
         // Asked after every `have`: with 100,000 small files, all of them would be too many.
-        for first in &self.incomplete {
-            let Some(file) = self.files.get(first) else {
-                continue;
-            };
+        for &at in &self.incomplete {
+            let file = &self.files[at as usize];
             let State::Partial(partial) = &file.state else {
                 continue;
             };
-            for range in partial.missing() {
+            for range in partial.layer.missing() {
                 if room == 0 {
                     return requests;
                 }
@@ -241,24 +272,32 @@ impl Hashes {
         let late = self.overdue.remove(&(conn, key.0, key.1)).is_some();
         if !late && self.asked.get(&key).is_none_or(|(c, _)| *c != conn) {
             // Asked of nobody, or of somebody else: no harm, no use.
-            return self.by_root.contains_key(&range.root).then(Vec::new);
+            return (!self.with_root(&range.root).is_empty()).then(Vec::new);
         }
         self.asked.remove(&key);
-        let first = *self.by_root.get(&range.root)?;
-        let file = self.files.get_mut(&first)?;
-        let State::Partial(partial) = &mut file.state else {
-            return Some(Vec::new());
-        };
-        if !partial.accept(&from_wire(range), hashes) {
+        let alike = self.with_root(&range.root);
+        if alike.is_empty() {
             return None;
         }
-        let count = file.len.div_ceil(u64::from(self.piece_length)) as u32;
-        let opened = (range.index..(range.index + range.length).min(count)).map(|p| first + p);
-        if let Some(layer) = partial.layer() {
-            file.state = State::Whole(layer);
-            self.incomplete.remove(&first);
+        let mut known = Vec::new();
+        for place in alike {
+            let at = self.by_root[place];
+            let file = &mut self.files[at as usize];
+            let State::Partial(partial) = &mut file.state else {
+                continue;
+            };
+            if !partial.layer.accept(&from_wire(range), hashes) {
+                return None;
+            }
+            let whole = partial.layer.layer();
+            let end = (range.index + range.length).min(file.pieces(self.piece_length));
+            known.extend((range.index..end).map(|piece| file.first + piece));
+            if let Some(layer) = whole {
+                file.state = State::Whole(layer);
+                self.incomplete.remove(&at);
+            }
         }
-        Some(opened.collect())
+        Some(known)
     }
 
     /// A peer refused a hash request.
@@ -281,19 +320,20 @@ impl Hashes {
     /// A piece was verified by its SHA-1 and has this root: together they may make the layer that
     /// nobody sent.
     pub fn learned(&mut self, piece: u32, root: Sha256Hash) {
-        let piece_length = self.piece_length;
-        let Some((_, file)) = self.files.range_mut(..=piece).next_back() else {
+        let Some(at) = self.place_of(piece) else {
             return;
         };
-        if !matches!(file.state, State::Partial(_)) {
+        let file = &mut self.files[at];
+        let count = file.pieces(self.piece_length);
+        let State::Partial(partial) = &mut file.state else {
             return;
-        }
-        file.own.insert(piece - file.first, root);
-        if file.own.len() as u64 == file.len.div_ceil(u64::from(piece_length)) {
-            let layer: Layer = std::mem::take(&mut file.own).into_values().collect();
-            if merkle::verify_layer(&layer, &file.root, piece_length, file.len) {
+        };
+        partial.own.insert(piece - file.first, root);
+        if partial.own.len() as u64 == u64::from(count) {
+            let layer: Layer = std::mem::take(&mut partial.own).into_values().collect();
+            if merkle::verify_layer(&layer, &file.root, self.piece_length, file.len) {
                 file.state = State::Whole(layer);
-                self.incomplete.remove(&file.first);
+                self.incomplete.remove(&(at as u32));
             }
         }
     }
@@ -301,7 +341,7 @@ impl Hashes {
     /// Answers a peer's request. `have` says which pieces can be read back.
     pub fn serve(&mut self, conn: ConnId, wire: &HashRange, have: &Bitfield) -> Served {
         let reject = Served::Now(Message::HashReject(*wire));
-        let Some(first) = self.by_root.get(&wire.root).copied() else {
+        let Some(first) = self.by_root(&wire.root).map(|file| file.first) else {
             return reject;
         };
         let Some(tree) = self.tree(wire.root) else {
@@ -376,7 +416,7 @@ impl Hashes {
         if let Some(at) = self.trees.iter().position(|(r, _)| *r == root) {
             self.trees[..=at].rotate_right(1);
         } else {
-            let file = self.files.get(self.by_root.get(&root)?)?;
+            let file = self.by_root(&root)?;
             let layer = match &file.state {
                 State::Single => Layer::default(),
                 State::Whole(layer) => layer.clone(),
@@ -412,6 +452,7 @@ fn from_wire(range: &HashRange) -> merkle::HashRange {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use torrent::bencode::Owned;
     use torrent::metainfo::Metainfo;
 
     const ALICE: ConnId = ConnId(2);
@@ -453,5 +494,49 @@ mod tests {
         let opened = hashes.received(EVE, &range, &right).unwrap();
         assert!(!opened.is_empty(), "late is better than never");
         assert_eq!(hashes.received(ALICE, &range, &right), Some(Vec::new()));
+    }
+
+    /// Two files of the same three pieces.
+    fn twins() -> (Arc<Info>, PieceLayers) {
+        let layer: Layer = [[1; 32], [2; 32], [3; 32]].into_iter().collect();
+        let (length, piece) = (3 * 16384, 16384);
+        let root = merkle::file_root(&layer, piece);
+        let file = || {
+            let facts = [
+                ("length", Owned::Int(length)),
+                ("pieces root", Owned::bytes(root)),
+            ];
+            Owned::dict([("", Owned::dict(facts))])
+        };
+        let info = Owned::dict([
+            ("file tree", Owned::dict([("a", file()), ("b", file())])),
+            ("meta version", Owned::Int(2)),
+            ("name", Owned::bytes("twins")),
+            ("piece length", Owned::Int(i64::from(piece))),
+        ]);
+        let mut layers = PieceLayers::default();
+        layers.insert(root, layer, piece, length as u64);
+        (Arc::new(Info::parse(&info.encode()).unwrap()), layers)
+    }
+
+    #[test]
+    fn hashes_are_for_all_files_of_the_same_content() {
+        let (info, layers) = twins();
+        let mut seed = Hashes::new(&info, layers);
+        let mut hashes = Hashes::new(&info, PieceLayers::default());
+        let now = Instant::now();
+        let asked = hashes.next_requests(now, ALICE, |_| true);
+        assert_eq!(asked.len(), 1);
+        let Served::Now(Message::Hashes {
+            range,
+            hashes: right,
+        }) = seed.serve(ALICE, &asked[0], &Bitfield::full(6))
+        else {
+            panic!("a seed knows its hashes")
+        };
+        let opened = hashes.received(ALICE, &range, &right).unwrap();
+        assert_eq!(opened, [0, 1, 2, 3, 4, 5]);
+        assert_eq!(hashes.expected(4), Expected::Hash([2; 32]));
+        assert_eq!(hashes.next_requests(now, ALICE, |_| true), []);
     }
 }
