@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::check::{
-    self, Check, MAX_LABEL, MAX_LIST, MAX_MANY, MAX_NAME, MAX_PATH, MAX_PRIORITIES, MAX_SOURCE,
+    self, Check, MAX_BYTES, MAX_GLOB, MAX_GLOBS, MAX_LABEL, MAX_LIST, MAX_NAME, MAX_PATH,
+    MAX_PEERS, MAX_PRIORITIES, MAX_SOURCE,
 };
 use crate::ids::{Hash, TransferId};
 use crate::problem::Problem;
@@ -123,14 +124,14 @@ pub struct AddOptions {
     #[schema(
         min_length = 1,
         max_length = 4096,
-        pattern = r"^([/\\]|[A-Za-z]:[/\\])"
+        pattern = r"^(/|[A-Za-z]:[/\\])[^\x00]*$"
     )]
     pub folder: Option<String>,
     /// The file or folder that is the content already, to be seeded; instead of `folder`.
     #[schema(
         min_length = 1,
         max_length = 4096,
-        pattern = r"^([/\\]|[A-Za-z]:[/\\])"
+        pattern = r"^(/|[A-Za-z]:[/\\])[^\x00]*$"
     )]
     pub root: Option<String>,
     /// Its label, which must exist.
@@ -140,7 +141,7 @@ pub struct AddOptions {
     #[schema(max_items = 64)]
     pub tags: Vec<String>,
     /// Only files whose path matches one of these globs; none: all.
-    #[schema(max_items = 1000)]
+    #[schema(max_items = 200)]
     pub select: Vec<String>,
     /// Priorities of files, after `select`.
     #[schema(max_items = 10000)]
@@ -179,13 +180,16 @@ impl Check for AddOptions {
             check::text("options.label", label, 1, MAX_LABEL)?;
         }
         tags("options.tags", &self.tags)?;
-        check::list("options.select", &self.select, MAX_MANY)?;
+        check::list("options.select", &self.select, MAX_GLOBS)?;
         for glob in &self.select {
-            check::text("options.select", glob, 0, MAX_PATH)?;
+            check::text("options.select", glob, 0, MAX_GLOB)?;
         }
         check::list("options.priorities", &self.priorities, MAX_PRIORITIES)?;
         self.priorities.iter().try_for_each(Check::check)?;
-        check::list("options.peers", &self.peers, MAX_MANY)?;
+        for print in &self.fingerprints {
+            check::range("options.fingerprints.len", print.len, 0, MAX_BYTES)?;
+        }
+        check::list("options.peers", &self.peers, MAX_PEERS)?;
         for peer in &self.peers {
             if peer.parse::<std::net::SocketAddr>().is_err() {
                 return Err(Problem::invalid(format!(
@@ -322,7 +326,7 @@ pub struct Move {
     #[schema(
         min_length = 1,
         max_length = 4096,
-        pattern = r"^([/\\]|[A-Za-z]:[/\\])"
+        pattern = r"^(/|[A-Za-z]:[/\\])[^\x00]*$"
     )]
     pub folder: String,
 }
@@ -342,7 +346,7 @@ pub struct Rename {
     #[schema(max_length = 4096)]
     pub path: String,
     /// Its new name, without `/`.
-    #[schema(min_length = 1, max_length = 255, pattern = r"^[^/\\]*$")]
+    #[schema(min_length = 1, max_length = 255, pattern = r"^[^/\\\x00]*$")]
     pub name: String,
 }
 

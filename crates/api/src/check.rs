@@ -13,8 +13,12 @@ pub(crate) const MAX_NAME: usize = 255;
 pub(crate) const MAX_SOURCE: usize = 65_536;
 /// Most tags on a transfer, and most windows, watched folders and arguments in the settings.
 pub(crate) const MAX_LIST: usize = 64;
-/// Most peers or globs in a request.
-pub(crate) const MAX_MANY: usize = 1_000;
+/// Most peers in a request.
+pub(crate) const MAX_PEERS: usize = 1_000;
+/// Most globs in a request.
+pub(crate) const MAX_GLOBS: usize = 200;
+/// Longest glob, in characters: all of them fit into a request of a megabyte.
+pub(crate) const MAX_GLOB: usize = 1_024;
 /// Most priorities in a request; ranges say more with fewer.
 pub(crate) const MAX_PRIORITIES: usize = 10_000;
 /// Largest number of bytes or bytes a second: 2⁵³ - 1, the largest integer that JSON carries
@@ -61,14 +65,11 @@ pub(crate) fn path(key: &str, path: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Begins at a root, on whatever system: `/x`, `\\server`, `C:\x`.
+/// Begins at a root: `/x`, `C:\x`, `//server/share`.
 fn is_absolute(path: &str) -> bool {
     let bytes = path.as_bytes();
-    path.starts_with(['/', '\\'])
-        || bytes.len() >= 3
-            && bytes[0].is_ascii_alphabetic()
-            && bytes[1] == b':'
-            && matches!(bytes[2], b'/' | b'\\')
+    let drive = bytes.len() >= 3 && bytes[0].is_ascii_alphabetic() && bytes[1] == b':';
+    path.starts_with('/') || drive && matches!(bytes[2], b'/' | b'\\')
 }
 
 /// `key` must be in this range.

@@ -121,45 +121,45 @@ impl Check for Query {
 }
 
 impl Query {
-    /// Filters, sorts and cuts; how many matched, and the page.
-    pub fn select<'a>(&self, rows: impl Iterator<Item = &'a Arc<Row>>) -> (usize, Vec<Arc<Row>>) {
+    /// Filters, sorts and cuts rows that come by number; how many matched, and the page.
+    pub fn select<'a>(
+        &self,
+        rows: impl DoubleEndedIterator<Item = &'a Arc<Row>>,
+    ) -> (usize, Vec<Arc<Row>>) {
         let text = self.text.as_ref().map(|text| text.to_lowercase());
-        let mut found: Vec<&Arc<Row>> = rows
-            .filter(|row| self.state.is_none_or(|state| row.transfer.state == state))
-            .filter(|row| {
-                let label = row.transfer.label.as_deref().unwrap_or("");
-                self.label.as_deref().is_none_or(|wanted| wanted == label)
-            })
-            .filter(|row| {
-                text.as_deref()
-                    .is_none_or(|text| row.folded().contains(text))
-            })
-            .collect();
-        let total = found.len();
+        let found = rows.filter(|row| self.matches(row, text.as_deref()));
         let start = self.offset as usize;
         let end = start.saturating_add(self.limit as usize);
+        if self.sort == Sort::Id {
+            return match self.order {
+                Order::Asc => cut(found, start, end),
+                Order::Desc => cut(found.rev(), start, end),
+            };
+        }
+        let mut found: Vec<&Arc<Row>> = found.collect();
+        let total = found.len();
         if start >= total {
             return (total, Vec::new());
         }
-        // Rows come by number: nothing to do for a list of those.
-        if self.sort == Sort::Id {
-            if self.order == Order::Desc {
-                found.reverse();
-            }
-        } else {
-            if end < total {
-                found.select_nth_unstable_by(end, |a, b| self.compare(a, b));
-                found.truncate(end);
-            }
-            if start > 0 {
-                found.select_nth_unstable_by(start, |a, b| self.compare(a, b));
-            }
-            found[start..].sort_unstable_by(|a, b| self.compare(a, b));
+        // What is before the page and behind it need not be sorted.
+        if end < total {
+            found.select_nth_unstable_by(end, |a, b| self.compare(a, b));
+            found.truncate(end);
         }
-        let page = found[start..end.min(total)]
-            .iter()
-            .map(|row| Arc::clone(row));
+        if start > 0 {
+            found.select_nth_unstable_by(start, |a, b| self.compare(a, b));
+        }
+        found[start..].sort_unstable_by(|a, b| self.compare(a, b));
+        let page = found[start..].iter().map(|row| Arc::clone(row));
         (total, page.collect())
+    }
+
+    /// Is it one of those asked for? `text` is in lower case.
+    fn matches(&self, row: &Row, text: Option<&str>) -> bool {
+        let label = row.transfer.label.as_deref().unwrap_or("");
+        self.state.is_none_or(|state| state == row.transfer.state)
+            && self.label.as_deref().is_none_or(|wanted| wanted == label)
+            && text.is_none_or(|text| row.folded().contains(text))
     }
 
     /// A total order: rows that are equal in what is asked for come by number.
@@ -245,6 +245,23 @@ impl<T> Items<T> {
                 .collect(),
         }
     }
+}
+
+/// How many rows there are, and those from `start` to before `end`.
+fn cut<'a>(
+    rows: impl Iterator<Item = &'a Arc<Row>>,
+    start: usize,
+    end: usize,
+) -> (usize, Vec<Arc<Row>>) {
+    let mut total = 0;
+    let mut page = Vec::new();
+    for row in rows {
+        if total >= start && total < end {
+            page.push(Arc::clone(row));
+        }
+        total += 1;
+    }
+    (total, page)
 }
 
 fn progress(row: &Row) -> f64 {

@@ -63,7 +63,7 @@ pub struct Label {
     #[schema(
         min_length = 1,
         max_length = 4096,
-        pattern = r"^([/\\]|[A-Za-z]:[/\\])"
+        pattern = r"^(/|[A-Za-z]:[/\\])[^\x00]*$"
     )]
     pub folder: Option<String>,
     /// Limits of all its transfers together.
@@ -106,15 +106,15 @@ impl Check for Label {
 #[serde(default, deny_unknown_fields)]
 pub struct LabelPatch {
     /// A new name.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 100, nullable = false)]
     pub name: Option<String>,
     /// A new folder; `null`: the folder of the settings.
     #[serde(deserialize_with = "nullable", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 4096, pattern = r"^([/\\]|[A-Za-z]:[/\\])")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 4096, pattern = r"^(/|[A-Za-z]:[/\\])[^\x00]*$")]
     pub folder: Option<Option<String>>,
     /// New limits.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub limits: Option<Limits>,
     /// New goals; `null`: those of the settings.
@@ -122,7 +122,7 @@ pub struct LabelPatch {
     #[schema(value_type = Option<Goals>)]
     pub goals: Option<Option<Goals>>,
     /// Most of its transfers that run at once; 0: no limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub max_active: Option<u32>,
 }
@@ -370,7 +370,7 @@ pub struct WatchFolder {
     #[schema(
         min_length = 1,
         max_length = 4096,
-        pattern = r"^([/\\]|[A-Za-z]:[/\\])"
+        pattern = r"^(/|[A-Za-z]:[/\\])[^\x00]*$"
     )]
     pub path: String,
     /// The content goes there; `null`: the folder of the label or the settings.
@@ -378,7 +378,7 @@ pub struct WatchFolder {
     #[schema(
         min_length = 1,
         max_length = 4096,
-        pattern = r"^([/\\]|[A-Za-z]:[/\\])"
+        pattern = r"^(/|[A-Za-z]:[/\\])[^\x00]*$"
     )]
     pub folder: Option<String>,
     /// The label it gets.
@@ -458,7 +458,7 @@ settings! {
     #[schema(max_items = 64)]
     pub on_done: Vec<String>,
     /// Where content goes when nothing else is said; empty: the person's folder for downloads.
-    #[schema(max_length = 4096, pattern = r"^$|^([/\\]|[A-Za-z]:[/\\])")]
+    #[schema(max_length = 4096, pattern = r"^(|/[^\x00]*|[A-Za-z]:[/\\][^\x00]*)$")]
     pub folder: String,
 }
 

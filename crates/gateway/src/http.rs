@@ -39,6 +39,8 @@ pub const MAX_FOLLOWERS: usize = 256;
 const MAX_UPLOADS: usize = 2;
 /// A comment is sent to followers this often, so that both sides notice a dead connection.
 pub const HEARTBEAT: Duration = Duration::from_secs(30);
+/// Wrong tokens that one address may send in a minute.
+pub const MAX_WRONG: u32 = 10;
 
 /// How the API is to be served.
 #[derive(Clone, Debug)]
@@ -52,6 +54,8 @@ pub struct Config {
     pub followers: usize,
     /// How often they are sent a comment.
     pub heartbeat: Duration,
+    /// Wrong tokens that one address may send in a minute before it is refused with 429.
+    pub wrong_tokens: u32,
 }
 
 impl Config {
@@ -62,6 +66,7 @@ impl Config {
             names: Vec::new(),
             followers: MAX_FOLLOWERS,
             heartbeat: HEARTBEAT,
+            wrong_tokens: MAX_WRONG,
         }
     }
 }
@@ -104,7 +109,7 @@ pub fn router<S: Service>(service: Arc<S>, config: Config) -> Router {
         heartbeat: config.heartbeat,
         uploads: Semaphore::new(MAX_UPLOADS),
         counts: Counts::default(),
-        gate: guard::Gate::new(config.token, config.names),
+        gate: guard::Gate::new(config.token, config.names, config.wrong_tokens),
     });
     routes::router(app)
 }

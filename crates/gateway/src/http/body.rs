@@ -124,22 +124,34 @@ async fn read_json<T: DeserializeOwned + Serialize + Check>(body: Body) -> Resul
 
 /// Reads JSON and checks it.
 fn parse<T: DeserializeOwned + Serialize + Check>(bytes: &[u8]) -> Result<T, Refusal> {
-    let unfit = |error: serde_json::Error| {
-        let kind = if error.is_data() {
-            Kind::Invalid
-        } else {
-            Kind::Malformed
-        };
-        Refusal::new(kind, format!("The JSON does not fit: {error}."))
-    };
-    let value: T = serde_json::from_slice(bytes).map_err(unfit)?;
-    let said: Value = serde_json::from_slice(bytes).map_err(unfit)?;
+    let mut said: Value = serde_json::from_slice(bytes)
+        .map_err(|error| Refusal::new(Kind::Malformed, format!("This is no JSON: {error}.")))?;
+    whole_numbers(&mut said);
+    let unfit = |error| Problem::invalid(format!("The JSON does not fit: {error}."));
+    let value = T::deserialize(&said).map_err(unfit)?;
     let meant = serde_json::to_value(&value).expect("our types are JSON");
     if !same_shape(&said, &meant) {
         return Err(Problem::invalid("The JSON has a list where an object is wanted.").into());
     }
     value.check()?;
     Ok(value)
+}
+
+/// 5.0 is a whole number too (JSON Schema, `integer`), and some programs write it so.
+fn whole_numbers(value: &mut Value) {
+    /// Up to here each is exact.
+    const MOST: f64 = (1u64 << 53) as f64;
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            let float = number.as_f64().unwrap_or(f64::NAN);
+            if float.fract() == 0.0 && float.abs() <= MOST {
+                *value = (float as i64).into();
+            }
+        }
+        Value::Array(list) => list.iter_mut().for_each(whole_numbers),
+        Value::Object(map) => map.values_mut().for_each(whole_numbers),
+        _ => {}
+    }
 }
 
 /// Are there objects wherever objects are meant? serde also takes the fields of a struct as a

@@ -62,12 +62,12 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    pub fn new(token: Token, names: Vec<String>) -> Gate {
+    pub fn new(token: Token, names: Vec<String>, most_wrong: u32) -> Gate {
         Gate {
             token,
             names,
             logins: Mutex::default(),
-            wrong: Mutex::default(),
+            wrong: Mutex::new(Wrong::new(most_wrong)),
         }
     }
 
@@ -266,7 +266,7 @@ mod tests {
 
     fn ours(host: &str, local: &str) -> bool {
         let names = vec!["starling.example".to_owned(), "box:8080".to_owned()];
-        Gate::new(Token::random(), names).is_ours(host, local.parse().unwrap())
+        Gate::new(Token::random(), names, 10).is_ours(host, local.parse().unwrap())
     }
 
     #[test]

@@ -140,17 +140,39 @@ mod tests {
         answer
     }
 
+    /// IP:PORT, as Rust reads it.
+    fn address_pattern() -> String {
+        let byte = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])";
+        let port =
+            "(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[0-9]{1,4})";
+        let word = "[0-9a-fA-F]{1,4}";
+        let mut six = vec![
+            format!("({word}:){{7}}{word}"),
+            format!("({word}:){{1,7}}:"),
+            format!(":(:{word}){{1,7}}"),
+            "::".to_owned(),
+        ];
+        six.extend((1..7).map(|n| format!("({word}:){{1,{}}}(:{word}){{1,{n}}}", 7 - n)));
+        format!(r"^(({byte}\.){{3}}{byte}|\[({})\]):{port}$", six.join("|"))
+    }
+
     /// What cannot be said beside a field: ranges of what is in a list.
     fn refine(schemas: &mut Value) {
         let tag = json!({"minLength": 1, "maxLength": 100});
-        let address = json!({
-            "pattern": r"^((25[0-5]|2[0-4]\d|1?\d?\d)(\.|:)){4}([1-9]\d{0,3}|[1-5]\d{4})$|^\[::1\]:\d{1,4}$",
-        });
+        let address = json!({"pattern": address_pattern()});
         let argument = json!({"pattern": r"^[^\x00]*$"});
+        schemas["TorrentForm"]["additionalProperties"] = false.into();
+        schemas["TorrentForm"]["properties"]["torrent"]["minLength"] = 1.into();
+        schemas["TorrentFile"]["minLength"] = 1.into();
+        schemas["Rename"]["properties"]["name"]["not"] = json!({"enum": [".", ".."]});
+        schemas["AddOptions"]["not"] = json!({
+            "required": ["folder", "root"],
+            "properties": {"folder": {"type": "string"}, "root": {"type": "string"}},
+        });
         let items = [
             ("AddOptions", "tags", &tag),
             ("TransferPatch", "tags", &tag),
-            ("AddOptions", "select", &json!({"maxLength": 4096})),
+            ("AddOptions", "select", &json!({"maxLength": 1024})),
             ("AddOptions", "peers", &address),
             ("Settings", "on_done", &argument),
             ("SettingsPatch", "on_done", &argument),

@@ -28,8 +28,6 @@ const MAX_SESSIONS: usize = 64;
 pub(crate) const CODE_LIFE: Duration = Duration::from_secs(60);
 /// How long a session is good.
 pub(crate) const SESSION_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
-/// Wrong secrets from one source in a [`WINDOW`] that are answered one by one.
-const MAX_WRONG: u32 = 10;
 /// After it a source may be wrong again.
 const WINDOW: Duration = Duration::from_secs(60);
 /// Sources that are remembered, 40 bytes each; the oldest gives way.
@@ -183,27 +181,39 @@ impl Logins {
 
 /// How often each source was wrong. A right token passes always: whoever floods the daemon with
 /// wrong ones must not lock its owner out, and 256 bits are not guessed.
-#[derive(Debug, Default)]
-pub(crate) struct Wrong(BTreeMap<IpAddr, (Instant, u32)>);
+#[derive(Debug)]
+pub(crate) struct Wrong {
+    /// Since when, and how often.
+    sources: BTreeMap<IpAddr, (Instant, u32)>,
+    /// So often in a [`WINDOW`] they are answered one by one.
+    most: u32,
+}
 
 impl Wrong {
+    pub fn new(most: u32) -> Wrong {
+        Wrong {
+            sources: BTreeMap::new(),
+            most,
+        }
+    }
+
     /// Counts a wrong secret; says how long its source has to wait, if it was wrong too often.
     pub fn count(&mut self, now: Instant, source: IpAddr) -> Option<Duration> {
         let source = network(source);
-        if !self.0.contains_key(&source) && self.0.len() >= MAX_SOURCES {
-            self.0.retain(|_, (since, _)| *since + WINDOW > now);
-            if self.0.len() >= MAX_SOURCES {
-                let oldest = self.0.iter().min_by_key(|(_, (since, _))| *since);
+        if !self.sources.contains_key(&source) && self.sources.len() >= MAX_SOURCES {
+            self.sources.retain(|_, (since, _)| *since + WINDOW > now);
+            if self.sources.len() >= MAX_SOURCES {
+                let oldest = self.sources.iter().min_by_key(|(_, (since, _))| *since);
                 let oldest = *oldest.expect("there are many").0;
-                self.0.remove(&oldest);
+                self.sources.remove(&oldest);
             }
         }
-        let entry = self.0.entry(source).or_insert((now, 0));
+        let entry = self.sources.entry(source).or_insert((now, 0));
         if entry.0 + WINDOW <= now {
             *entry = (now, 0);
         }
         entry.1 = entry.1.saturating_add(1);
-        (entry.1 > MAX_WRONG).then(|| entry.0 + WINDOW - now)
+        (entry.1 > self.most).then(|| entry.0 + WINDOW - now)
     }
 }
 
@@ -287,21 +297,21 @@ mod tests {
         (0..MAX_CODES).for_each(|_| _ = logins.code(start));
         assert_eq!(logins.codes.0.len(), MAX_CODES);
         assert!(logins.session(start, first.expose().as_bytes()).is_none());
-        let mut wrong = Wrong::default();
+        let mut wrong = Wrong::new(10);
         for n in 0..3_000u32 {
             wrong.count(start, IpAddr::V4(n.into()));
         }
-        assert_eq!(wrong.0.len(), MAX_SOURCES);
+        assert_eq!(wrong.sources.len(), MAX_SOURCES);
     }
 
     #[test]
     fn who_is_wrong_too_often_waits_and_others_do_not() {
         let start = Instant::now();
-        let mut wrong = Wrong::default();
+        let mut wrong = Wrong::new(10);
         let eve: IpAddr = "2001:db8::1".parse().unwrap();
         let her_other: IpAddr = "2001:db8::2".parse().unwrap();
         let bob: IpAddr = "2001:db8:0:1::1".parse().unwrap();
-        for _ in 0..MAX_WRONG {
+        for _ in 0..10 {
             assert_eq!(wrong.count(start, eve), None);
         }
         let later = start + Duration::from_secs(20);

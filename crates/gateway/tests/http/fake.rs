@@ -76,10 +76,6 @@ pub fn transfer(id: u32) -> Transfer {
         added_at: 1_790_000_000 + u64::from(id),
         pieces: id,
         files: 250,
-        magnet: format!(
-            "magnet:?xt=urn:btih:{}&dn={name}&tr=udp%3A%2F%2Ftracker.example%3A6969%2Fannounce",
-            api::Hash(hash)
-        ),
         ..Transfer::new(TransferId(id), name)
     }
 }

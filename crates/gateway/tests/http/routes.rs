@@ -330,13 +330,15 @@ async fn bodies_that_are_no_json_are_refused() {
         "[{}, []]",
         r#"{"limits": [1, 2]}"#,
         r#"{"schedule": [[["mon"], "22:00", "06:00"]]}"#,
-        &"[".repeat(100_000),
     ] {
         daemon
             .ask_json("PATCH /api/v1/settings", lists)
             .await
             .refused(422, "invalid");
     }
+    let deep = "[".repeat(100_000);
+    let deep = daemon.ask_json("PATCH /api/v1/settings", &deep).await;
+    deep.refused(400, "malformed");
     daemon
         .ask_typed(
             "PATCH /api/v1/settings",
@@ -364,6 +366,14 @@ async fn bodies_that_are_no_json_are_refused() {
         .ask("PATCH /api/v1/settings")
         .await
         .refused(415, "media-type");
+    let float = daemon
+        .ask_json("PATCH /api/v1/settings", r#"{"slots": 9.0}"#)
+        .await;
+    assert_eq!(float.json()["slots"], 9);
+    daemon
+        .ask_json("PATCH /api/v1/settings", r#"{"slots": 9.5}"#)
+        .await
+        .refused(422, "invalid");
     let charset = daemon
         .ask_typed(
             "PATCH /api/v1/settings",
