@@ -176,9 +176,12 @@ impl<'a> Watch<'a> {
                 return Err(Failure::interrupted());
             }
             let wait = next.saturating_duration_since(Instant::now());
-            for (key, happening) in self.host.next(wait)? {
-                self.take(key, happening);
-            }
+            let happenings = self.host.next(wait)?;
+            self.context.console.together(|| {
+                for (key, happening) in happenings {
+                    self.take(key, happening);
+                }
+            });
             let now = Instant::now();
             if now >= next {
                 next = now + TICK;

@@ -12,6 +12,9 @@ use torrent::metainfo::Info;
 use super::host::{Doing, Facts, Happening, Host, Key, Look, failure_of, twice};
 use crate::exit::{Exit, Failure, sentence};
 
+/// Events taken in one go.
+const BATCH: usize = 255;
+
 /// A node, and what its transfers are made of.
 pub struct Inside {
     node: Node,
@@ -80,7 +83,11 @@ impl Host for Inside {
 
     fn next(&mut self, within: Duration) -> Result<Vec<(Key, Happening)>, Failure> {
         match self.events.recv_timeout(within) {
-            Ok(event) => Ok(self.happening(event).into_iter().collect()),
+            Ok(event) => {
+                let more: Vec<Event> = self.events.try_iter().take(BATCH).collect();
+                let events = std::iter::once(event).chain(more);
+                Ok(events.filter_map(|event| self.happening(event)).collect())
+            }
             Err(RecvTimeoutError::Timeout) => Ok(Vec::new()),
             Err(RecvTimeoutError::Disconnected) => Err(Failure::new(
                 Exit::Other,
