@@ -149,6 +149,8 @@ pub enum Event {
     Failed(TorrentId, Problem),
     /// Something the person may want to know (a tracker's message, a peer banned).
     Notice(TorrentId, String),
+    /// So many nodes of the DHT answer.
+    DhtNodes(usize),
     /// How transfers that changed are doing now; only if [`Config::report`] asks for it.
     Report(Vec<(TorrentId, Report)>),
 }

@@ -551,6 +551,11 @@ impl Daemon {
                     changed.push(id.0);
                 }
                 Event::Notice(id, text) => self.notice(Some(id.0), text),
+                Event::DhtNodes(nodes) => self.shared.live.update(|table| {
+                    let mut totals = (**table.totals()).clone();
+                    totals.dht_nodes = nodes as u32;
+                    table.set_totals(totals);
+                }),
             }
         }
         if !facts.is_empty() {

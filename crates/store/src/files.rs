@@ -4,7 +4,10 @@ use std::{
     collections::HashMap,
     io,
     path::Path,
-    sync::{Mutex, MutexGuard},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use crate::{
@@ -39,7 +42,7 @@ struct Cache<F> {
 /// two is held while the disk works.
 pub(crate) struct Files<D: Disk> {
     pub disk: D,
-    limit: usize,
+    limit: AtomicUsize,
     cache: Mutex<Cache<D::File>>,
     /// Whoever opens or renames a file stands in the door of its number, so that nobody looks for it meanwhile.
     doors: [Mutex<()>; DOORS],
@@ -53,10 +56,22 @@ impl<D: Disk> Files<D> {
         };
         Files {
             disk,
-            limit: limit.max(1),
+            limit: AtomicUsize::new(limit.max(1)),
             cache: Mutex::new(cache),
             doors: [const { Mutex::new(()) }; DOORS],
         }
+    }
+
+    /// Holds no more files open than this (at least one) from now on.
+    pub fn set_limit(&self, limit: usize) {
+        let limit = limit.max(1);
+        self.limit.store(limit, Ordering::Relaxed);
+        let mut closed = Vec::new();
+        let mut cache = self.cache();
+        while cache.entries.len() > limit {
+            closed.extend(cache.remove_oldest());
+        }
+        drop(cache);
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache<D::File>> {
@@ -97,7 +112,8 @@ impl<D: Disk> Files<D> {
         } else {
             self.open_reader(home, file)
         }?;
-        let closed = self.cache().insert(key, opened.clone(), write, self.limit);
+        let limit = self.limit.load(Ordering::Relaxed);
+        let closed = self.cache().insert(key, opened.clone(), write, limit);
         // Not under the lock: closing is work for the disk, too.
         drop(closed);
         Ok(opened)
@@ -292,6 +308,14 @@ impl<F: Clone> Cache<F> {
     }
 
     /// Remembers an open file; returns those that it takes the place of.
+    /// Takes out the file that was used the longest time ago. A scan of a hundred entries is nothing beside the call
+    /// that opens a file.
+    fn remove_oldest(&mut self) -> Option<Entry<F>> {
+        let used_first = self.entries.iter().min_by_key(|(_, entry)| entry.used);
+        let first = used_first.map(|(key, _)| *key)?;
+        self.entries.remove(&first)
+    }
+
     fn insert(
         &mut self,
         key: (TorrentId, u32),
@@ -301,10 +325,7 @@ impl<F: Clone> Cache<F> {
     ) -> [Option<Entry<F>>; 2] {
         let mut oldest = None;
         if self.entries.len() >= limit && !self.entries.contains_key(&key) {
-            // A scan of a hundred entries is nothing beside the call that opens a file.
-            let used_first = self.entries.iter().min_by_key(|(_, entry)| entry.used);
-            let first = used_first.map(|(key, _)| *key);
-            oldest = first.and_then(|key| self.entries.remove(&key));
+            oldest = self.remove_oldest();
         }
         let used = self.clock;
         let entry = Entry {

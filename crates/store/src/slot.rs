@@ -6,7 +6,10 @@
 use std::{
     fmt,
     ops::{Deref, DerefMut},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 /// Bytes in a slot: one block of a piece (BEP 3's customary request size).
@@ -34,11 +37,16 @@ struct State {
 }
 
 struct Shared {
-    capacity: usize,
+    /// Slots there may be; fewer than are out while it has just become less.
+    capacity: AtomicUsize,
     state: Mutex<State>,
 }
 
 impl Shared {
+    fn capacity(&self) -> usize {
+        self.capacity.load(Ordering::Relaxed)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state
             .lock()
@@ -59,7 +67,7 @@ impl SlotPool {
     pub fn new(capacity: usize) -> SlotPool {
         SlotPool {
             shared: Arc::new(Shared {
-                capacity: capacity.max(1),
+                capacity: AtomicUsize::new(capacity.max(1)),
                 state: Mutex::default(),
             }),
         }
@@ -78,7 +86,7 @@ impl SlotPool {
             "a block is at most {SLOT} bytes, {len} were asked for"
         );
         let mut state = self.shared.state();
-        if state.out == self.shared.capacity {
+        if state.out >= self.shared.capacity() {
             state.missed = true;
             let thirst = state.thirst.clone();
             drop(state);
@@ -100,12 +108,30 @@ impl SlotPool {
 
     /// Slots that can be taken now.
     pub fn free(&self) -> usize {
-        self.shared.capacity - self.shared.state().out
+        let out = self.shared.state().out;
+        self.shared.capacity().saturating_sub(out)
     }
 
     /// Slots there are in all.
     pub fn capacity(&self) -> usize {
-        self.shared.capacity
+        self.shared.capacity()
+    }
+
+    /// As many slots as this from now on (at least one): memory of those that are too many is given back as they
+    /// return.
+    pub fn set_capacity(&self, capacity: usize) {
+        let capacity = capacity.max(1);
+        let before = self.shared.capacity.swap(capacity, Ordering::Relaxed);
+        let mut state = self.shared.state();
+        let kept = capacity.saturating_sub(state.out);
+        state.free.truncate(kept);
+        let wake = (capacity > before && std::mem::take(&mut state.missed))
+            .then(|| state.available.clone())
+            .flatten();
+        drop(state);
+        if let Some(wake) = wake {
+            wake();
+        }
     }
 
     /// Calls `callback` when slots return after somebody was refused: once, however many were refused, so
@@ -122,7 +148,7 @@ impl SlotPool {
 
     /// True when less than a quarter of the slots is left: then nobody keeps one for later.
     pub(crate) fn is_short(&self) -> bool {
-        self.free() * 4 < self.shared.capacity
+        self.free() * 4 < self.shared.capacity()
     }
 }
 
@@ -223,6 +249,8 @@ impl Shared {
         let before = state.free.len();
         state.free.extend(pages);
         state.out -= state.free.len() - before;
+        let kept = self.capacity().saturating_sub(state.out);
+        state.free.truncate(kept);
         if !std::mem::take(&mut state.missed) {
             return;
         }
@@ -237,7 +265,20 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn a_pool_that_became_smaller_gives_memory_back_as_slots_return() {
+        let pool = SlotPool::new(4);
+        let out: Vec<Slot> = (0..4).map(|_| pool.try_take(SLOT).unwrap()).collect();
+        pool.set_capacity(2);
+        assert_eq!((pool.free(), pool.capacity()), (0, 2));
+        drop(out);
+        assert_eq!(pool.shared.state().free.len(), 2);
+        let both = (pool.try_take(1), pool.try_take(1));
+        assert!(both.0.is_some() && both.1.is_some() && pool.try_take(1).is_none());
+        pool.set_capacity(3);
+        assert!(pool.try_take(1).is_some());
+    }
 
     #[test]
     fn a_pool_never_gives_more_than_its_capacity_and_takes_slots_back() {

@@ -140,6 +140,12 @@ impl Store {
         &self.shared.slots
     }
 
+    /// Holds no more files open, and no more slots, than this from now on.
+    pub fn set_room(&self, open_files: usize, slots: usize) {
+        self.shared.files.set_limit(open_files);
+        self.shared.slots.set_capacity(slots);
+    }
+
     /// Takes a torrent in. Touches the disk only to ask for free room, and to see that existing data is there.
     ///
     /// # Errors

@@ -59,7 +59,7 @@ impl Inside {
             Event::Failed(id, problem) => (id.0, Happening::Failed(failure_of(&problem))),
             Event::Notice(id, text) => (id.0, Happening::Notice(text)),
             // Only daemons ask for reports.
-            Event::Report(_) => return None,
+            Event::Report(_) | Event::DhtNodes(_) => return None,
         })
     }
 }

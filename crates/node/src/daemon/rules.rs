@@ -149,12 +149,19 @@ impl Rules {
         facts
             .into_iter()
             .for_each(|fact| self.engine.handle(now, fact));
-        let (mut verdicts, mut inputs) = (Vec::new(), Vec::new());
+        let (mut verdicts, mut inputs, mut room) = (Vec::new(), Vec::new(), None);
         while let Some(output) = self.engine.poll() {
+            if let Output::Allow(allowance) = &output {
+                let slots = allowance.buffer_bytes / store::SLOT as u64;
+                room = Some((allowance.open_files as usize, slots as usize));
+            }
             self.carry_out(output, &mut verdicts, &mut inputs);
         }
+        if let Some((files, slots)) = room {
+            // The node has stopped: nothing is left to be limited. Below, too.
+            drop(node.call(move |driver| driver.store.set_room(files, slots)));
+        }
         if !inputs.is_empty() {
-            // The node has stopped: nothing is left to be limited.
             drop(node.call(move |driver| inputs.into_iter().for_each(|input| driver.tell(input))));
         }
         verdicts

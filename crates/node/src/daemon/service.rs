@@ -181,8 +181,13 @@ impl Daemon {
 
     /// Takes a transfer out of everything.
     async fn leave(&self, id: u32) -> Result<(), Problem> {
-        self.edit(id, |_| ())?;
-        self.commit(vec![Change::Forgotten(id)]).await?;
+        // Out of the book first: what would be noted of it meanwhile would bring its row back.
+        let entry = self.book().entries.remove(&id);
+        let entry = entry.ok_or_else(|| Problem::no_transfer(TransferId(id)))?;
+        if let Err(problem) = self.commit(vec![Change::Forgotten(id)]).await {
+            self.book().entries.insert(id, entry);
+            return Err(problem);
+        }
         self.forget_entry(id);
         let left = self
             .shared

@@ -18,6 +18,7 @@ use torrent::hex;
 use torrent::krpc::{NodeId, NodeInfo};
 
 use super::Driver;
+use crate::Event;
 use searches::Searches;
 
 /// Public nodes that everybody enters by.
@@ -164,6 +165,7 @@ impl DhtDriver {
             Output::Status(status) => {
                 tracing::debug!(?status, "DHT");
                 // The first search began before anybody was known: do not wait for its turn.
+                driver.event(Event::DhtNodes(status.good_v4 + status.good_v6));
                 if status.good_v4 + status.good_v6 > 0 {
                     self.searches.borrow_mut().hurry(Instant::now());
                 }
