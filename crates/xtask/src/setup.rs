@@ -12,8 +12,8 @@ use std::process::Command;
 /// Where the Python environment lives, below the root.
 const VENV: &str = "target/interop/venv";
 
-/// The libtorrent that speaks v1, v2 and hybrid, from PyPI.
-const LIBTORRENT: &str = "libtorrent==2.1.1";
+/// What it has from PyPI: the libtorrent that speaks v1, v2 and hybrid, and what tries the API against its description.
+const PYTHON: [&str; 2] = ["libtorrent==2.1.1", "schemathesis==4.32.5"];
 
 /// A Debian package and how to see that it is there.
 struct Package {
@@ -27,8 +27,20 @@ const INTEROP: &[Package] = &[
         present: || installed("apt-get") && installed("dpkg"),
     },
     Package {
+        name: "chromium",
+        present: || installed("chromium"),
+    },
+    Package {
+        name: "curl",
+        present: || installed("curl"),
+    },
+    Package {
         name: "debian-archive-keyring",
         present: || Path::new("/usr/share/keyrings/debian-archive-keyring.gpg").exists(),
+    },
+    Package {
+        name: "ffmpeg",
+        present: || installed("ffmpeg") && installed("ffprobe"),
     },
     Package {
         name: "iproute2",
@@ -50,6 +62,10 @@ const INTEROP: &[Package] = &[
 ];
 
 const BENCH: &[Package] = &[
+    Package {
+        name: "deluged",
+        present: || installed("deluged"),
+    },
     Package {
         name: "mktorrent",
         present: || installed("mktorrent"),
@@ -74,6 +90,10 @@ const BENCH: &[Package] = &[
     Package {
         name: "rtorrent",
         present: || installed("rtorrent"),
+    },
+    Package {
+        name: "wrk",
+        present: || installed("wrk"),
     },
 ];
 
@@ -136,11 +156,11 @@ fn packages(wanted: &[Package]) -> Result<()> {
 fn venv() -> Result<()> {
     let python = root().join(VENV).join("bin/python");
     let python = python.to_string_lossy();
-    let check = format!(
-        "import libtorrent; from importlib.metadata import version; \
-         assert 'libtorrent==' + version('libtorrent') == '{LIBTORRENT}'"
-    );
-    let usable = || succeeds(&mut command(&python, &["-c", &check]));
+    let check = "import libtorrent, schemathesis, sys; from importlib.metadata import version; \
+         assert all(version(w.split('==')[0]) == w.split('==')[1] for w in sys.argv[1:])";
+    let mut ask = vec!["-c", check];
+    ask.extend(PYTHON);
+    let usable = || succeeds(&mut command(&python, &ask));
     if usable() {
         return Ok(());
     }
@@ -148,17 +168,11 @@ fn venv() -> Result<()> {
         "/usr/bin/python3",
         &["-m", "venv", "--clear", VENV],
     ))?;
-    let install = [
-        "-m",
-        "pip",
-        "install",
-        "-q",
-        "--disable-pip-version-check",
-        LIBTORRENT,
-    ];
+    let mut install = vec!["-m", "pip", "install", "-q", "--disable-pip-version-check"];
+    install.extend(PYTHON);
     execute(&mut command(&python, &install))?;
     if !usable() {
-        bail!("{VENV} does not have {LIBTORRENT}; delete the folder and try again");
+        bail!("{VENV} does not have {PYTHON:?}; delete the folder and try again");
     }
     Ok(())
 }

@@ -1,0 +1,13 @@
+//! A daemon as people and programs have it: `starling up`, its API, its end at any moment.
+//!
+//! `cargo test -p interop --test daemon kills` runs one file of it.
+#![allow(clippy::unwrap_used)] // a panic with a place is the report
+
+mod kills;
+mod schema;
+mod world;
+
+use std::time::Duration;
+
+/// Ample for a few MiB, or for a process to start, on a busy machine.
+const SOON: Duration = Duration::from_secs(60);
