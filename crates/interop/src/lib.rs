@@ -12,18 +12,24 @@
 mod aria2;
 mod child;
 mod content;
+mod daemon;
 mod libtorrent;
+mod link;
 mod peer;
 mod scenario;
+mod screen;
 mod starling;
 mod tracker;
 mod transmission;
 
 pub use child::Child;
 pub use content::{Content, Kind, Source, Torrent};
+pub use daemon::{Daemon, curl};
 pub use libtorrent::Libtorrent;
+pub use link::Link;
 pub use peer::{Peer, Role};
 pub use scenario::Scenario;
+pub use screen::{FILM_RATE, browse, film, probe};
 pub use starling::Starling;
 pub use tracker::{Announce, Tracker};
 

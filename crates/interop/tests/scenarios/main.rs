@@ -13,6 +13,7 @@ mod pairs;
 mod resume;
 mod trackers;
 mod urls;
+mod watching;
 
 use std::time::Duration;
 
