@@ -167,7 +167,7 @@ fn a_page_from_elsewhere_learns_nothing_and_a_page_in_content_runs_nothing() {
     let report = browse(&s, "", &script, SOON);
     assert_eq!(
         report,
-        json!({"read": "refused", "inside": "closed", "ran": false})
+        json!({"read": "refused", "inside": "closed", "said": ["elsewhere"]})
     );
 }
 
