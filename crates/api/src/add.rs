@@ -121,18 +121,10 @@ pub struct Fingerprint {
 #[serde(default, deny_unknown_fields)]
 pub struct AddOptions {
     /// The folder it goes into, under its own name; `null`: that of the label or the settings.
-    #[schema(
-        min_length = 1,
-        max_length = 4096,
-        pattern = r"^(/|[A-Za-z]:[/\\])[^\x00]*$"
-    )]
+    #[schema(min_length = 1, max_length = 4096, pattern = "^/")]
     pub folder: Option<String>,
     /// The file or folder that is the content already, to be seeded; instead of `folder`.
-    #[schema(
-        min_length = 1,
-        max_length = 4096,
-        pattern = r"^(/|[A-Za-z]:[/\\])[^\x00]*$"
-    )]
+    #[schema(min_length = 1, max_length = 4096, pattern = "^/")]
     pub root: Option<String>,
     /// Its label, which must exist.
     #[schema(min_length = 1, max_length = 100)]
@@ -323,11 +315,7 @@ impl Check for TransferPatch {
 #[serde(deny_unknown_fields)]
 pub struct Move {
     /// The folder it is to be in, under its own name.
-    #[schema(
-        min_length = 1,
-        max_length = 4096,
-        pattern = r"^(/|[A-Za-z]:[/\\])[^\x00]*$"
-    )]
+    #[schema(min_length = 1, max_length = 4096, pattern = "^/")]
     pub folder: String,
 }
 

@@ -1,7 +1,9 @@
 //! Ranges of values in requests. What is said here is said again in the OpenAPI document, beside
 //! each field.
 
-use crate::problem::Problem;
+use std::path::Path;
+
+use crate::problem::{Kind, Problem};
 
 /// Longest path, in bytes and so in characters: PATH_MAX of Linux.
 pub(crate) const MAX_PATH: usize = 4096;
@@ -30,7 +32,8 @@ pub trait Check {
     /// Looks at every part.
     ///
     /// # Errors
-    /// A [`Kind::Invalid`](crate::Kind::Invalid) problem that names the part and its range.
+    /// A [`Kind::Invalid`](crate::Kind::Invalid) problem that names the part and its range;
+    /// [`Kind::Conflict`](crate::Kind::Conflict) for texts that no system takes.
     fn check(&self) -> Result<(), Problem>;
 }
 
@@ -55,21 +58,20 @@ pub(crate) fn text(key: &str, text: &str, least: usize, most: usize) -> Result<(
 pub(crate) fn path(key: &str, path: &str) -> Result<(), Problem> {
     text(key, path, 1, MAX_PATH)?;
     if path.contains('\0') {
-        return Err(Problem::invalid(format!("{key} contains a NUL character.")));
+        return Err(nul(key));
     }
-    if !is_absolute(path) {
+    if !Path::new(path).is_absolute() {
         return Err(Problem::invalid(format!(
-            "{key} is {path}, which is not a whole path. Begin with / (or a drive letter)."
+            "{key} is {path}, which is not a whole path. Begin with /."
         )));
     }
     Ok(())
 }
 
-/// Begins at a root: `/x`, `C:\x`, `//server/share`.
-fn is_absolute(path: &str) -> bool {
-    let bytes = path.as_bytes();
-    let drive = bytes.len() >= 3 && bytes[0].is_ascii_alphabetic() && bytes[1] == b':';
-    path.starts_with('/') || drive && matches!(bytes[2], b'/' | b'\\')
+/// What no system takes, though it is a text.
+pub(crate) fn nul(key: &str) -> Problem {
+    let detail = format!("{key} contains a NUL character, which no file or argument can have.");
+    Problem::new(Kind::Conflict, detail)
 }
 
 /// `key` must be in this range.

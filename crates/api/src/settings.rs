@@ -36,7 +36,7 @@ impl Check for Limits {
 #[serde(default, deny_unknown_fields)]
 pub struct Goals {
     /// Bytes sent for each byte of its size; `null`: no such goal.
-    #[schema(minimum = 0, maximum = 1000000)]
+    #[schema(minimum = 0)]
     pub ratio: Option<f64>,
     /// Seconds seeded; `null`: no such goal.
     #[schema(minimum = 0, maximum = 9007199254740991i64)]
@@ -45,7 +45,7 @@ pub struct Goals {
 
 impl Check for Goals {
     fn check(&self) -> Result<(), Problem> {
-        check::range("goals.ratio", self.ratio.unwrap_or(0.0), 0.0, 1e6)?;
+        check::range("goals.ratio", self.ratio.unwrap_or(0.0), 0.0, f64::MAX)?;
         let seconds = self.seeding_seconds.unwrap_or(0);
         check::range("goals.seeding_seconds", seconds, 0, MAX_BYTES)
     }
@@ -60,11 +60,7 @@ pub struct Label {
     pub name: String,
     /// Where its transfers go; `null`: the folder of the settings.
     #[serde(default)]
-    #[schema(
-        min_length = 1,
-        max_length = 4096,
-        pattern = r"^(/|[A-Za-z]:[/\\])[^\x00]*$"
-    )]
+    #[schema(min_length = 1, max_length = 4096, pattern = "^/")]
     pub folder: Option<String>,
     /// Limits of all its transfers together.
     #[serde(default)]
@@ -111,7 +107,7 @@ pub struct LabelPatch {
     pub name: Option<String>,
     /// A new folder; `null`: the folder of the settings.
     #[serde(deserialize_with = "nullable", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 4096, pattern = r"^(/|[A-Za-z]:[/\\])[^\x00]*$")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 4096, pattern = "^/")]
     pub folder: Option<Option<String>>,
     /// New limits.
     #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
@@ -367,19 +363,11 @@ pub struct Metered {
 #[serde(deny_unknown_fields)]
 pub struct WatchFolder {
     /// Which.
-    #[schema(
-        min_length = 1,
-        max_length = 4096,
-        pattern = r"^(/|[A-Za-z]:[/\\])[^\x00]*$"
-    )]
+    #[schema(min_length = 1, max_length = 4096, pattern = "^/")]
     pub path: String,
     /// The content goes there; `null`: the folder of the label or the settings.
     #[serde(default)]
-    #[schema(
-        min_length = 1,
-        max_length = 4096,
-        pattern = r"^(/|[A-Za-z]:[/\\])[^\x00]*$"
-    )]
+    #[schema(min_length = 1, max_length = 4096, pattern = "^/")]
     pub folder: Option<String>,
     /// The label it gets.
     #[serde(default)]
@@ -458,7 +446,7 @@ settings! {
     #[schema(max_items = 64)]
     pub on_done: Vec<String>,
     /// Where content goes when nothing else is said; empty: the person's folder for downloads.
-    #[schema(max_length = 4096, pattern = r"^(|/[^\x00]*|[A-Za-z]:[/\\][^\x00]*)$")]
+    #[schema(max_length = 4096, pattern = "^(/|$)")]
     pub folder: String,
 }
 
@@ -526,7 +514,7 @@ impl Check for Settings {
         }
         check::list("on_done", &self.on_done, MAX_LIST)?;
         if self.on_done.iter().any(|argument| argument.contains('\0')) {
-            return Err(Problem::invalid("on_done contains a NUL character."));
+            return Err(check::nul("on_done"));
         }
         if self.folder.is_empty() {
             return Ok(());

@@ -27,11 +27,9 @@ const MAX_MOMENTS: usize = 256;
 pub struct Row {
     /// What is shown.
     pub transfer: Transfer,
-    /// Its name in lower case, to sort and search by.
-    /// The name in lower case, if it differs.
+    /// Its name in lower case, to sort and search by, if that differs.
     folded: Option<Arc<str>>,
-    /// For each field: the revision at which it changed.
-    /// Nothing: every field is as it was when the row was added.
+    /// For each field: the revision at which it changed. Nothing: all are as they were added.
     stamps: Option<Box<[u32; Transfer::FIELDS.len()]>>,
     /// When it was added.
     pub(crate) added: u32,
@@ -45,7 +43,6 @@ impl Row {
         self.folded.as_deref().unwrap_or(&self.transfer.name)
     }
 
-    /// Its number, and fields that changed after `since`.
     /// The revision at which a field last changed.
     fn stamp(&self, index: usize) -> u32 {
         self.stamps
@@ -53,6 +50,7 @@ impl Row {
             .map_or(self.added, |stamps| stamps[index])
     }
 
+    /// Its number, and fields that changed after `since`.
     pub(crate) fn changed_since(&self, since: u32) -> impl Serialize + '_ {
         Changed { row: self, since }
     }
@@ -361,13 +359,13 @@ impl Row {
     }
 }
 
-/// Appends to a ring of at most `most`; returns what fell out.
 /// A name in lower case, if that differs.
 fn folded(name: &str) -> Option<Arc<str>> {
     let folded = name.to_lowercase();
     (folded != name).then(|| folded.into())
 }
 
+/// Appends to a ring of at most `most`; returns what fell out.
 fn push<T>(ring: &mut VecDeque<T>, most: usize, item: T) -> Option<T> {
     let out = (ring.len() == most).then(|| ring.pop_front()).flatten();
     ring.push_back(item);
