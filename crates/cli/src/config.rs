@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 
 use crate::exit::{Exit, Failure};
 use crate::network::Bind;
-use crate::paths;
+use crate::paths::{self, HomeFiles};
 pub use file::{Wrong, suggestion};
 use keys::Key;
 
@@ -64,6 +64,8 @@ pub enum Origin {
     Flag(&'static str),
     /// A person set it while the daemon ran.
     Changed,
+    /// As a daemon that runs says.
+    Said(String),
 }
 
 impl fmt::Display for Origin {
@@ -74,6 +76,7 @@ impl fmt::Display for Origin {
             Origin::Variable(name) => f.write_str(name),
             Origin::Flag(name) => f.write_str(name),
             Origin::Changed => f.write_str("changed while running"),
+            Origin::Said(text) => f.write_str(text),
         }
     }
 }
@@ -228,6 +231,35 @@ impl Configuration {
                 self.set(key, value.clone(), Origin::Changed);
             }
         }
+    }
+
+    /// Keeps it, with its origins, for [`running`](Self::running).
+    pub fn keep(&self, files: &HomeFiles) -> std::io::Result<()> {
+        let kept: Map<String, Value> = self
+            .iter()
+            .map(|(key, set)| {
+                let kept = json!({ "value": set.value, "origin": set.origin.to_string() });
+                (key.name.to_owned(), kept)
+            })
+            .collect();
+        let path = files.running_config();
+        let new = path.with_extension("new");
+        std::fs::write(&new, Value::from(kept).to_string())?;
+        std::fs::rename(new, path)
+    }
+
+    /// What the daemon that runs for this home was configured with.
+    pub fn running(files: &HomeFiles) -> Option<Configuration> {
+        let text = std::fs::read_to_string(files.running_config()).ok()?;
+        let mut kept: Map<String, Value> = serde_json::from_str(&text).ok()?;
+        let mut configuration = Configuration::usual();
+        for key in keys::all() {
+            let kept = kept.get_mut(key.name)?;
+            let value = kept.get_mut("value")?.take();
+            let origin = Origin::Said(kept.get("origin")?.as_str()?.to_owned());
+            configuration.set(key, value, origin);
+        }
+        Some(configuration)
     }
 
     /// Every key, its value and where that is from, in order.
@@ -445,6 +477,18 @@ mod tests {
             .map(|(key, _)| key.name)
             .collect();
         assert_eq!(changed, ["limits.up"]);
+    }
+
+    #[test]
+    fn what_a_daemon_runs_with_is_kept_with_its_origins() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = HomeFiles::of(dir.path().to_owned());
+        assert!(Configuration::running(&files).is_none());
+        file("slots = 4\n").keep(&files).unwrap();
+        let running = Configuration::running(&files).unwrap();
+        assert_eq!(running.settings().slots, 4);
+        assert_eq!(running.values["slots"].origin.to_string(), "c.toml:1");
+        assert_eq!(running.values["dht"].origin.to_string(), "default");
     }
 
     #[test]

@@ -175,8 +175,10 @@ async fn live(
 
     let mut reader = Reader {
         plan,
+        files,
         configuration,
     };
+    reader.keep();
     let (mut hangup, mut terminate) = (
         listen(SignalKind::hangup())?,
         listen(SignalKind::terminate())?,
@@ -224,10 +226,18 @@ fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
 /// Reads the configuration again when it is asked to.
 struct Reader<'a> {
     plan: &'a Plan,
+    files: &'a HomeFiles,
     configuration: Configuration,
 }
 
 impl Reader<'_> {
+    /// For whoever asks what is in effect.
+    fn keep(&self) {
+        if let Err(error) = self.configuration.keep(self.files) {
+            tracing::warn!(%error, "what is in effect could not be written down");
+        }
+    }
+
     fn read_again(&mut self, daemon: &Daemon, notify: &Notify) {
         notify.reloading();
         match self.plan.configuration() {
@@ -244,6 +254,7 @@ impl Reader<'_> {
                     Ok(()) => {
                         tracing::info!("the configuration was read again");
                         self.configuration = read;
+                        self.keep();
                     }
                     Err(problem) => {
                         tracing::error!("the configuration stays as it was: {problem}");

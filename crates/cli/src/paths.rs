@@ -71,6 +71,11 @@ impl HomeFiles {
         self.dir.join("log/starling.log")
     }
 
+    /// What a daemon that runs was configured with, and from where.
+    pub fn running_config(&self) -> PathBuf {
+        self.dir.join("running-config.json")
+    }
+
     /// The database of transfers.
     pub fn database(&self) -> PathBuf {
         self.dir.join("state.sqlite")
@@ -122,9 +127,9 @@ fn named_downloads(text: &str, person: &Path) -> Option<PathBuf> {
     path.is_absolute().then_some(path)
 }
 
-/// The person's folder.
+/// The person's folder. Who has none is given `/` by some systems.
 pub fn person() -> Option<PathBuf> {
-    whole("HOME")
+    whole("HOME").filter(|home| home.parent().is_some())
 }
 
 /// A variable that names a whole path; any other is as good as none (XDG Base Directory).

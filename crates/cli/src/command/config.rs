@@ -9,7 +9,7 @@ use crate::Context;
 use crate::config::keys::{self, Key};
 use crate::config::{ConfigFlag, Configuration, Origin, read_file, refused, suggestion};
 use crate::exit::Failure;
-use crate::paths::HomeFlag;
+use crate::paths::{HomeFiles, HomeFlag};
 use crate::remote::Remote;
 use crate::units::count;
 
@@ -19,7 +19,7 @@ Examples:
   starling config show > config.toml       a file to begin with
   starling config check config.toml        every mistake in it, with its line
 
-What is set in the file gives way to the environment, and that to the flags of `starling up`. What a person sets
+While a daemon runs, it is the daemon's configuration that is shown. What is set in the file gives way to the environment, and that to the flags of `starling up`. What a person sets
 while the daemon runs (starling settings set) holds until the file says something new about it.";
 
 /// Show the configuration, or check a file.
@@ -42,7 +42,8 @@ enum What {
 /// Show every key and its value, as a file would have it.
 #[derive(clap::Args)]
 struct Show {
-    /// Say where each value is from: a file and its line, a variable, set while the daemon runs, or the default.
+    /// Say where each value is from: a file and its line, a variable, a flag, set while the daemon runs, or the
+    /// default.
     #[arg(long)]
     origin: bool,
     #[command(flatten)]
@@ -71,10 +72,19 @@ impl Config {
 
 impl Show {
     fn run(self, context: &Context) -> Result<(), Failure> {
-        let mut configuration = Configuration::load(&self.config, &[])?;
-        if let Some(remote) = Remote::find(context, &self.home)? {
-            configuration.changed_to(&remote.ask(remote.client().settings())?);
-        }
+        let configuration = match Remote::find(context, &self.home)? {
+            None => Configuration::load(&self.config, &[])?,
+            Some(remote) => {
+                let files = HomeFiles::of(self.home.path()?);
+                let running = Configuration::running(&files);
+                let mut running = match running {
+                    Some(running) => running,
+                    None => Configuration::load(&self.config, &[])?,
+                };
+                running.changed_to(&remote.ask(remote.client().settings())?);
+                running
+            }
+        };
         for (key, set) in configuration.iter() {
             let origin = set.origin.to_string();
             context.console.event(&json!({

@@ -118,6 +118,10 @@ impl Get {
             }
         };
         watch.stop();
+        let lonely = |failure: &Failure| failure.exit == Exit::NoPeers;
+        if daemon && ended.as_ref().is_err_and(lonely) {
+            context.console.note("the daemon goes on looking for peers");
+        }
         match (ended, refused) {
             (Err(failure), _) if failure.exit == Exit::Interrupted => Err(Failure::new(
                 Exit::Interrupted,
@@ -128,10 +132,6 @@ impl Get {
                     "Interrupted. What was fetched is kept; the same command goes on with it."
                 },
             )),
-            (Err(failure), _) if daemon && failure.exit == Exit::NoPeers => {
-                context.console.note("the daemon goes on looking for them");
-                Err(failure)
-            }
             (_, Some(refused)) => Err(refused),
             (ended, None) => ended,
         }

@@ -1,6 +1,6 @@
 //! `starling label`: names that transfers share, with a folder, limits and goals.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use api::{Label as Value, LabelPatch};
 use clap::Subcommand;
@@ -50,7 +50,7 @@ struct Edit {
     name: String,
     /// Where its transfers go; '' is the folder of the settings.
     #[arg(long, value_name = "DIR")]
-    folder: Option<PathBuf>,
+    folder: Option<String>,
     #[command(flatten)]
     limits: LimitFlags,
     #[command(flatten)]
@@ -166,11 +166,11 @@ impl All {
 }
 
 /// A folder; nothing where it is empty.
-fn place(folder: &Path) -> Result<Option<String>, Failure> {
-    if folder.as_os_str().is_empty() {
+fn place(folder: &str) -> Result<Option<String>, Failure> {
+    if folder.is_empty() {
         return Ok(None);
     }
-    whole(folder).map(Some)
+    whole(Path::new(folder)).map(Some)
 }
 
 fn tell(context: &Context, labels: &[Value]) {

@@ -31,7 +31,7 @@ impl Show {
         for (name, text) in lines(&row) {
             context.console.result(clean(&format!("{name:<10} {text}")));
         }
-        context.console.result(&magnet(&row));
+        context.console.result(magnet(&row));
         Ok(())
     }
 }

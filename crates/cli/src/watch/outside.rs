@@ -159,8 +159,9 @@ impl<'a> Outside<'a> {
             }
             followed.looked = (row.pieces_done, now);
             for file in self.remote.files(row.id)? {
-                if file.done == file.size && file.priority > 0 && followed.whole.insert(file.index)
-                {
+                // Of an empty file there is nothing to tell.
+                let whole = file.size > 0 && file.done == file.size && file.priority > 0;
+                if whole && followed.whole.insert(file.index) {
                     happened.push((key, Happening::File(file.path, file.size)));
                 }
             }
@@ -210,6 +211,7 @@ impl Host for Outside<'_> {
             },
         };
         let asked = add.options.folder.clone();
+        let choosy = !add.options.select.is_empty() || !add.options.peers.is_empty();
         let (row, ours) = match self.remote.try_ask(self.remote.client().add(add))? {
             Ok(row) => (row, true),
             Err(ClientError::Problem(problem)) if problem.kind == Kind::AlreadyPresent => {
@@ -220,6 +222,11 @@ impl Host for Outside<'_> {
                 };
                 if let Some(followed) = self.transfers.get(&id.0) {
                     return Err(twice(&followed.row.name));
+                }
+                if choosy {
+                    self.context
+                        .console
+                        .warn("--select and --peer are for what is new; `starling set` changes priorities");
                 }
                 (self.present(id)?, false)
             }
@@ -233,7 +240,12 @@ impl Host for Outside<'_> {
         };
         let now = Instant::now();
         let followed = Followed {
-            base: (row.received, row.wasted, row.sent),
+            // What is new may have been received before the answer was here.
+            base: if ours {
+                (0, 0, 0)
+            } else {
+                (row.received, row.wasted, row.sent)
+            },
             since: now,
             ours,
             seed,
@@ -261,6 +273,8 @@ impl Host for Outside<'_> {
         let Followed { row, base, .. } = self.transfers.get(&key)?;
         Some(Look {
             doing: match row.state {
+                // What is shown of a moment ago may be behind what is kept.
+                State::Downloading if row.complete => Doing::Seeding,
                 State::Metadata => Doing::Metadata,
                 State::Checking => Doing::Checking,
                 State::Downloading => Doing::Downloading,

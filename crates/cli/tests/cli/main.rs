@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+mod configuration;
+mod daemon;
 mod names;
 mod offline;
 mod transfer;
 mod trouble;
+mod units;
+mod verbs;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A folder of its own for a test, with a home in it.
 struct Desk {
     dir: TempDir,
+    /// The home's name in the folder.
+    home: String,
 }
 
 /// How a command ended.
@@ -35,6 +41,7 @@ impl Desk {
     fn new() -> Desk {
         Desk {
             dir: tempfile::tempdir().unwrap(),
+            home: "home".into(),
         }
     }
 
@@ -67,8 +74,10 @@ impl Desk {
             .args(args)
             .current_dir(self.dir.path())
             .env_remove("RUST_LOG")
+            .env_remove("XDG_CONFIG_HOME")
+            .env_remove("NOTIFY_SOCKET")
             .env("HOME", self.dir.path())
-            .env("STARLING_HOME", self.path("home"))
+            .env("STARLING_HOME", self.path(&self.home))
             .stdin(Stdio::null());
         command
     }

@@ -39,11 +39,13 @@ impl Running {
 
     /// The same, of a command made up elsewhere.
     pub fn of(mut command: Command) -> Running {
-        command
-            .args(ALONE)
-            .args(["--json", "--yes"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.args(ALONE).args(["--json", "--yes"]);
+        Running::bare(command)
+    }
+
+    /// The same, of a command that has all its flags.
+    pub fn bare(mut command: Command) -> Running {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = mpsc::channel();
@@ -100,7 +102,7 @@ impl Running {
     }
 
     /// What it has written for people, now that it has ended.
-    fn said(&mut self) -> String {
+    pub fn said(&mut self) -> String {
         io::read_to_string(self.child.stderr.take().unwrap()).unwrap()
     }
 
@@ -109,7 +111,7 @@ impl Running {
     }
 
     /// Ctrl-C; answers the exit code and how long it took.
-    fn interrupt(&mut self) -> (i32, Duration) {
+    pub fn interrupt(&mut self) -> (i32, Duration) {
         let began = Instant::now();
         let sent = Command::new("kill")
             .args(["-INT", &self.child.id().to_string()])
