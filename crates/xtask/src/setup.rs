@@ -59,6 +59,10 @@ const INTEROP: &[Package] = &[
             ))
         },
     },
+    Package {
+        name: "systemd",
+        present: || installed("systemd-analyze") && installed("systemd-socket-activate"),
+    },
 ];
 
 const BENCH: &[Package] = &[

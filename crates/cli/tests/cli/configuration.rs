@@ -195,4 +195,9 @@ fn paths_are_those_of_the_environment() {
     let moved = Ended::of(command).ends(0).event();
     assert_eq!(moved["home"], here("state/starling"));
     assert_eq!(moved["config"], here("etc/starling/config.toml"));
+    // A service's user has no folder of its own.
+    let mut command = desk.command(&["paths", "--json"]);
+    command.env("HOME", "/");
+    let service = Ended::of(command).ends(0).event();
+    assert_eq!(service["downloads"], here("home/downloads"));
 }
