@@ -154,16 +154,20 @@ impl Driver {
         Ok(())
     }
 
-    /// Wakes whoever has this info-hash.
+    /// A peer is there for this info-hash: wakes whoever has it.
     pub fn rouse_by(self: &Rc<Self>, hash: &[u8; 20]) {
-        let id = self.names.borrow().get(hash).copied();
-        let wakes = |id: &TorrentId| {
-            let dormant = self.dormant.borrow();
-            dormant.get(*id).is_some_and(|d| d.halted.is_none())
+        let Some(id) = self.names.borrow().get(hash).copied() else {
+            return;
         };
-        if let Some(id) = id.filter(wakes) {
+        let wakes = {
+            let dormant = self.dormant.borrow();
+            dormant.get(id).is_some_and(|d| d.halted.is_none())
+        };
+        if wakes {
             self.rouse(id);
         }
+        // What it takes is told, of a transfer at rest too.
+        self.news.about(id);
     }
 
     /// Brings a dormant transfer back among those the engine knows; the others are left as they are.
