@@ -3,8 +3,11 @@
 //! `cargo test -p interop --test daemon kills` runs one file of it.
 #![allow(clippy::unwrap_used)] // a panic with a place is the report
 
+mod browser;
 mod kills;
+mod recipes;
 mod schema;
+mod troubles;
 mod world;
 
 use std::time::Duration;

@@ -21,8 +21,6 @@ pub struct Daemon {
     pub starling: Starling,
     /// `127.0.0.1:PORT` of its API.
     pub api: String,
-    /// `127.0.0.1:PORT` of its content.
-    pub content: String,
     child: Option<Child>,
 }
 
@@ -30,7 +28,6 @@ pub struct Daemon {
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
-    pub head: String,
     pub body: Vec<u8>,
 }
 
@@ -45,9 +42,8 @@ impl Daemon {
         );
         let starling = starling.arg("--api").arg(&api);
         Daemon {
-            starling: starling.arg("--content").arg(&content),
+            starling: starling.arg("--content").arg(content),
             api,
-            content,
             child: None,
         }
     }
@@ -244,5 +240,5 @@ pub fn read_answer(mut stream: TcpStream) -> io::Result<Answer> {
     if length.is_some_and(|length| length.parse() != Ok(body.len())) {
         return Err(cut());
     }
-    Ok(Answer { status, head, body })
+    Ok(Answer { status, body })
 }
