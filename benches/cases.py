@@ -3,30 +3,15 @@
 Every case yields all its contestants; bench.py takes turns among them, so that whatever
 the machine does meanwhile falls on all alike.
 """
-import dataclasses, os, shutil, time
+import os, shutil, time
 from clients import CLIENTS
+from daemon_cases import DAEMON_CASES
 from measure import MIB, Failed, Heater, Window, until
+from run import Run
 from world import LT, TOOLS, TRACKER_URL, VENV_PYTHON, SentBy, fresh, same
 
 PIECE = MIB          # as people's torrents of this size have
 MEMORY_SECONDS = 8   # how long a download goes on where only its memory is of interest
-
-
-@dataclasses.dataclass
-class Options:
-    mib: int                 # size of the pair case; the others follow
-    limit: float             # seconds that one run may take
-    quick: bool
-
-
-@dataclasses.dataclass
-class Run:
-    case: str                # the row group
-    name: str                # the contestant, as in the table
-    needs: list              # names of clients that must be there
-    mib: float               # what is moved, for MB/s
-    work: object             # () -> figures
-    times: int = 0           # at most so many runs; 0: as many as asked for
 
 
 def transfer(world, o, torrent, source, seeds, leechers, mib, on="ram", limit=None, compare=True, until_done=True):
@@ -255,5 +240,6 @@ def share(world, o, source, kind):
         shutil.rmtree(into, ignore_errors=True)
 
 
-CASES = {"pair": pair, "disk": disk, "spread": spread, "gather": gather, "files": files, "create": create, "memory": memory}
-GROUPS = {"swarm": ["pair", "disk", "spread", "gather", "files"], "create": ["create"], "memory": ["memory"]}
+CASES = {"pair": pair, "disk": disk, "spread": spread, "gather": gather, "files": files, "create": create, "memory": memory,
+         **DAEMON_CASES}
+GROUPS = {"swarm": ["pair", "disk", "spread", "gather", "files"], "create": ["create"], "memory": ["memory"], "daemon": [*DAEMON_CASES]}

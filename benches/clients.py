@@ -121,17 +121,36 @@ class Aria2(Peer):
         return self.proc.healthy() and (os.path.exists(self.mark) or not self.proc.running())
 
 
+class TransmissionRpc:
+    def __init__(self, port):
+        self.url, self.token = f"http://127.0.0.1:{port}/transmission/rpc", ""
+
+    def __call__(self, method, **arguments):
+        body = json.dumps({"method": method, "arguments": arguments}).encode()
+        try:
+            return json.loads(fetch(self.url, body, {"X-Transmission-Session-Id": self.token}))["arguments"]
+        except urllib.error.HTTPError as error:
+            if error.code != 409:
+                raise
+            self.token = error.headers["X-Transmission-Session-Id"]
+            return self(method, **arguments)
+
+
 class Transmission(Peer):
     program = TRANSMISSION
 
+    @staticmethod
+    def settings(ip, port):
+        """RPC on the thousand above the port"""
+        return {"bind-address-ipv4": ip, "peer-port": port, "rpc-port": port + 1000, "rpc-bind-address": "127.0.0.1",
+                "rpc-whitelist-enabled": False, "dht-enabled": False, "lpd-enabled": False, "utp-enabled": False,
+                "port-forwarding-enabled": False, "encryption": 0}
+
     def prepare(self):
-        settings = {"bind-address-ipv4": self.ip, "peer-port": self.port, "rpc-port": self.port + 1000,
-                    "rpc-bind-address": "127.0.0.1", "rpc-whitelist-enabled": False, "dht-enabled": False,
-                    "lpd-enabled": False, "utp-enabled": False, "port-forwarding-enabled": False, "encryption": 0}
         with open(f"{self.home}/settings.json", "w") as f:
-            json.dump(settings, f)
-        self.token = ""
+            json.dump(self.settings(self.ip, self.port), f)
         self.proc = self.world.spawn([TRANSMISSION, "-f", "-g", self.home])
+        self.rpc = TransmissionRpc(self.port + 1000)
         until(self.answers, 30, "transmission's RPC")
 
     def answers(self):
@@ -139,17 +158,6 @@ class Transmission(Peer):
             return self.rpc("session-get")
         except OSError:
             return self.proc.healthy() and False
-
-    def rpc(self, method, **arguments):
-        body = json.dumps({"method": method, "arguments": arguments}).encode()
-        url = f"http://127.0.0.1:{self.port + 1000}/transmission/rpc"
-        try:
-            return json.loads(fetch(url, body, {"X-Transmission-Session-Id": self.token}))["arguments"]
-        except urllib.error.HTTPError as error:
-            if error.code != 409:
-                raise
-            self.token = error.headers["X-Transmission-Session-Id"]
-            return self.rpc(method, **arguments)
 
     def begin(self):
         with open(self.torrent, "rb") as f:

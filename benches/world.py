@@ -78,6 +78,38 @@ class World:
                             "--tracker", TRACKER_URL], check=True, stdout=subprocess.DEVNULL)
         return out
 
+    def tiny(self, count):
+        """(torrents, folder): many v1 torrents of one 16 KiB file each, without trackers"""
+        folder, torrents = f"{self.ram}/tiny", f"{self.ram}/tiny-torrents"
+        os.makedirs(folder, exist_ok=True)
+        os.makedirs(torrents, exist_ok=True)
+        made = []
+        for i in range(count):
+            name, data = f"tiny{i:05}.bin", os.urandom(16384)
+            made.append(f"{torrents}/{name}.torrent")
+            if os.path.exists(made[-1]):
+                continue
+            with open(f"{folder}/{name}", "wb") as f:
+                f.write(data)
+            info = {"name": name, "piece length": 16384, "length": 16384, "pieces": hashlib.sha1(data).digest()}
+            with open(made[-1], "wb") as f:
+                f.write(bencode({"info": info}))
+        return made, folder
+
+    def several(self, count, mib):
+        """(torrents, folder): random files of some size, with our tracker"""
+        folder = f"{self.ram}/several-{mib}"
+        os.makedirs(folder, exist_ok=True)
+        made = []
+        for i in range(count):
+            path = f"{folder}/{i:02}.bin"
+            if not os.path.exists(path):
+                with open(path, "wb") as f:
+                    for _ in range(mib):
+                        f.write(os.urandom(MIB))
+            made.append(self.torrent(path, "v1", 256 * 1024))
+        return made, folder
+
     def sparse(self, gib, piece_size=16 * MIB):
         """(path, hybrid torrent) of a file that is one hole. All its pieces are alike, so the
         torrent can be written down without reading that much."""
@@ -164,6 +196,27 @@ class Tracker:
         self.seen.add(port)
         packed = b"".join(socket.inet_aton(ip) + struct.pack(">H", p) for ip, p in peers)
         return bencode({"interval": 30, "min interval": 5, "peers": packed})
+
+
+class Link:
+    """A line of so many bits a second behind which an address lies: what it sends waits there,
+    in packets of 1500 bytes, at most `QUEUE` of them."""
+    QUEUE = 64               # packets; 40 ms at 20 Mbit/s
+
+    def __init__(self, ip, mbit):
+        for command in (["ip", "link", "set", "lo", "mtu", "1500", "gso_max_size", "1500"],
+                        ["tc", "qdisc", "add", "dev", "lo", "root", "handle", "1:", "htb"],
+                        ["tc", "class", "add", "dev", "lo", "parent", "1:", "classid", "1:10", "htb", "rate", f"{mbit}mbit",
+                         "burst", "15k", "quantum", "1514"],
+                        ["tc", "qdisc", "add", "dev", "lo", "parent", "1:10", "pfifo", "limit", str(self.QUEUE)],
+                        ["nft", "add table ip line; add chain ip line out { type filter hook output priority 0; }; "
+                         f"add rule ip line out ip saddr {ip} meta priority set 1:10"]):
+            subprocess.run(command, check=True)
+
+    def close(self):
+        for command in (["nft", "delete table ip line"], ["tc", "qdisc", "del", "dev", "lo", "root"],
+                        ["ip", "link", "set", "lo", "mtu", "65536", "gso_max_size", "65536"]):
+            subprocess.run(command, check=True)
 
 
 class SentBy:
