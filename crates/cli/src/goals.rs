@@ -1,13 +1,39 @@
-//! When a transfer has been seeded enough, as flags say it.
+//! Limits and goals of a transfer or label, as flags say them.
+//!
+//! They have no variables: one that is set for the daemon would change every transfer that is touched.
 
 use std::str::FromStr;
 
-use api::Goals;
+use api::{Goals, Limits};
 
-use crate::units::parse_seconds;
+use crate::units::{parse_seconds, parse_size};
 
-/// Flags for goals of a transfer or label.
+/// Flags for its own limits.
 #[derive(clap::Args)]
+#[command(next_help_heading = "Limits and goals")]
+pub struct OwnLimits {
+    /// Receive at most so much a second, such as 2MiB; 0 is no limit.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    limit_down: Option<u64>,
+    /// Send at most so much a second, such as 500KiB; 0 is no limit.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    limit_up: Option<u64>,
+}
+
+impl OwnLimits {
+    /// What is left unsaid is as in `now`; nothing if all of it is.
+    pub fn over(&self, now: Limits) -> Option<Limits> {
+        let said = self.limit_down.is_some() || self.limit_up.is_some();
+        said.then(|| Limits {
+            down: self.limit_down.unwrap_or(now.down),
+            up: self.limit_up.unwrap_or(now.up),
+        })
+    }
+}
+
+/// Flags for its own goals.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Limits and goals")]
 pub struct GoalFlags {
     /// Seed until so many bytes are sent for each byte of its size; none is without end.
     #[arg(long, value_name = "NUMBER")]

@@ -61,7 +61,8 @@ Examples:
   starling add album.torrent                   give it one more
   starling list                                how they are
 
-Every flag --some-flag can also be given as the environment variable STARLING_SOME_FLAG.
+What is set once and for all can be given in the environment: --some-flag is STARLING_SOME_FLAG wherever a
+verb's help says so. `starling config` has more of it.
 
 {}",
         exit::TABLE
@@ -108,10 +109,12 @@ impl Context {
 
 /// The whole tree of verbs and flags. Values of variables are not shown in help: a tracker's URL may hold a key.
 fn tree() -> clap::Command {
-    let hide = |flag: clap::Arg| flag.hide_env_values(true);
-    Starling::command()
-        .mut_args(hide)
-        .mut_subcommands(|verb| verb.mut_args(hide))
+    fn hide(command: clap::Command) -> clap::Command {
+        command
+            .mut_args(|flag| flag.hide_env_values(true))
+            .mut_subcommands(hide)
+    }
+    hide(Starling::command())
 }
 
 /// Ends the process if there is nothing to do but to print.

@@ -81,17 +81,12 @@ pub struct LimitFlags {
 }
 
 impl LimitFlags {
-    /// What is left unsaid is as in `now`.
-    pub fn over(&self, now: api::Limits) -> api::Limits {
+    /// As limits of a transfer.
+    pub fn limits(&self) -> api::Limits {
         api::Limits {
-            down: self.limit_down.unwrap_or(now.down),
-            up: self.limit_up.unwrap_or(now.up),
+            down: self.limit_down.unwrap_or(0),
+            up: self.limit_up.unwrap_or(0),
         }
-    }
-
-    /// Whether any was given.
-    pub fn any(&self) -> bool {
-        self.limit_down.is_some() || self.limit_up.is_some()
     }
 }
 

@@ -88,7 +88,7 @@ impl<'a> Watch<'a> {
         let host: Box<dyn Host + 'a> = match stage {
             Stage::Inside => Box::new(Inside::start(flags.config()?)?),
             Stage::Daemon(remote) => {
-                let limits = flags.limits.over(api::Limits::default());
+                let limits = flags.limits.limits();
                 Box::new(Outside::new(context, *remote, limits)?)
             }
         };

@@ -8,8 +8,8 @@ use super::orders::said;
 use super::relocate::whole;
 use crate::Context;
 use crate::exit::Failure;
-use crate::goals::GoalFlags;
-use crate::network::{LimitFlags, PeerFlags};
+use crate::goals::{GoalFlags, OwnLimits};
+use crate::network::PeerFlags;
 use crate::paths::HomeFlag;
 use crate::remote::Remote;
 use crate::source;
@@ -57,11 +57,11 @@ pub struct Add {
     #[arg(long)]
     preallocate: bool,
     #[command(flatten)]
+    limits: OwnLimits,
+    #[command(flatten)]
     goals: GoalFlags,
     #[command(flatten)]
     peers: PeerFlags,
-    #[command(flatten)]
-    limits: LimitFlags,
     #[command(flatten)]
     home: HomeFlag,
 }
@@ -91,7 +91,7 @@ impl Add {
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
-            limits: self.limits.over(Limits::default()),
+            limits: self.limits.over(Limits::default()).unwrap_or_default(),
             goals: self.goals.over(None),
             ..AddOptions::default()
         };

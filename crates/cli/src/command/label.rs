@@ -9,8 +9,7 @@ use super::relocate::whole;
 use super::show::{goals_in_words, limits};
 use crate::Context;
 use crate::exit::Failure;
-use crate::goals::GoalFlags;
-use crate::network::LimitFlags;
+use crate::goals::{GoalFlags, OwnLimits};
 use crate::paths::HomeFlag;
 use crate::remote::Remote;
 use crate::table::Table;
@@ -51,13 +50,13 @@ struct Edit {
     /// Where its transfers go; '' is the folder of the settings.
     #[arg(long, value_name = "DIR")]
     folder: Option<String>,
-    #[command(flatten)]
-    limits: LimitFlags,
-    #[command(flatten)]
-    goals: GoalFlags,
     /// Most of its transfers that run at once; 0 is no limit.
     #[arg(long, value_name = "NUMBER")]
     max_active: Option<u32>,
+    #[command(flatten)]
+    limits: OwnLimits,
+    #[command(flatten)]
+    goals: GoalFlags,
     #[command(flatten)]
     home: HomeFlag,
 }
@@ -115,7 +114,7 @@ impl Edit {
         let remote = Remote::need(context, &self.home)?;
         let label = Value {
             folder: self.folder.as_deref().map(place).transpose()?.flatten(),
-            limits: self.limits.over(api::Limits::default()),
+            limits: self.limits.over(api::Limits::default()).unwrap_or_default(),
             goals: self.goals.over(None),
             max_active: self.max_active.unwrap_or(0),
             ..Value::new(self.name)
@@ -135,7 +134,7 @@ impl Change {
         let patch = LabelPatch {
             name: self.rename,
             folder: edit.folder.as_deref().map(place).transpose()?,
-            limits: edit.limits.any().then(|| edit.limits.over(now.limits)),
+            limits: edit.limits.over(now.limits),
             goals: match self.usual_goals {
                 true => Some(None),
                 false => edit.goals.over(now.goals).map(Some),

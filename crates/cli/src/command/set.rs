@@ -8,8 +8,7 @@ use clap::builder::BoolishValueParser;
 use super::orders::said;
 use crate::Context;
 use crate::exit::{Exit, Failure};
-use crate::goals::GoalFlags;
-use crate::network::LimitFlags;
+use crate::goals::{GoalFlags, OwnLimits};
 use crate::paths::HomeFlag;
 use crate::remote::Remote;
 use crate::which::{self, Which};
@@ -36,10 +35,6 @@ pub struct Set {
     /// Words to have on it, in place of those there are; can be given several times, '' is none.
     #[arg(long = "tag", value_name = "WORD")]
     tags: Vec<String>,
-    #[command(flatten)]
-    limits: LimitFlags,
-    #[command(flatten)]
-    goals: GoalFlags,
     /// Its goals are those of its label, or of the settings.
     #[arg(long, conflicts_with_all = ["ratio", "seed_time"])]
     usual_goals: bool,
@@ -52,6 +47,10 @@ pub struct Set {
     /// Its place in the queue, from 0.
     #[arg(long, value_name = "PLACE")]
     queue: Option<u32>,
+    #[command(flatten)]
+    limits: OwnLimits,
+    #[command(flatten)]
+    goals: GoalFlags,
     #[command(flatten)]
     home: HomeFlag,
 }
@@ -106,7 +105,7 @@ impl Set {
                 name: self.name.clone(),
                 label: label.map(|label| (label != "none").then_some(label)),
                 tags: (!self.tags.is_empty()).then(tags),
-                limits: self.limits.any().then(|| self.limits.over(now.limits)),
+                limits: self.limits.over(now.limits),
                 goals,
                 priorities,
                 sequential: self.sequential,
