@@ -1,7 +1,7 @@
 //! How a daemon is to be: a file, before it the environment, before that the flags of `starling up`.
 //!
 //! A [`Configuration`] knows of each value where it is from. Which keys there are is in [`keys`]; reading a file, with
-//! words for every mistake, in [`file`].
+//! words for every mistake, in [`mod@file`].
 
 mod file;
 pub mod keys;
