@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::ids::TransferId;
-use crate::settings::{Label, Settings};
+use crate::label::Label;
+use crate::settings::Settings;
 use crate::status::Totals;
 use crate::transfer::Transfer;
 

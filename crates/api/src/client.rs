@@ -23,10 +23,11 @@ use crate::add::{
     TransferPatch,
 };
 use crate::detail::{File, Peer, Tracker};
-use crate::ids::{EventId, TransferId};
+use crate::ids::{EventId, TransferId, encoded};
+use crate::label::{Label, LabelPatch};
 use crate::problem::Problem;
 use crate::query::{Cut, Items, Page, Query};
-use crate::settings::{Label, LabelPatch, Settings, SettingsPatch};
+use crate::settings::{Settings, SettingsPatch};
 use crate::status::{LoginLink, Status};
 use crate::transfer::Transfer;
 use connection::Connections;
@@ -319,20 +320,6 @@ impl Client {
 
 fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|error| ClientError::Answer(error.to_string()))
-}
-
-/// What is not a letter, digit, or mark without meaning, as `%XX` (RFC 3986 §2.1).
-fn encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                out.push(char::from(byte));
-            }
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
 }
 
 /// A query as a URL has it.

@@ -115,6 +115,20 @@ impl FromStr for EventId {
     }
 }
 
+/// What is not a letter, digit, or mark without meaning, as `%XX` (RFC 3986 §2.1).
+pub(crate) fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                out.push(char::from(byte));
+            }
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
 /// JSON as the text that `Display` writes and `FromStr` reads.
 macro_rules! as_text {
     ($name:ty $(, $($generic:tt)*)?) => {

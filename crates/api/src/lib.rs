@@ -14,6 +14,7 @@ pub mod client;
 mod content;
 mod detail;
 mod ids;
+mod label;
 mod live;
 mod overrides;
 mod problem;
@@ -33,13 +34,14 @@ pub use check::Check;
 pub use content::{ChunkSender, Chunks, Content, ContentFile, ContentListing, MAX_CHUNK};
 pub use detail::{File, Peer, PeerClass, Tracker, TrackerState};
 pub use ids::{EventId, Hash, RunId, TransferId};
+pub use label::{Label, LabelPatch};
 pub use live::{Changes, Live, Part};
 pub use problem::{Kind, Problem};
 pub use query::{Cut, Items, MAX_CUT, MAX_PAGE, Order, Page, Query, Sort};
 pub use service::Service;
 pub use settings::{
-    Battery, BatteryAction, ClockTime, Connections, Day, DiskReserve, Goals, Label, LabelPatch,
-    Limits, Metered, MeteredAction, Queue, Settings, SettingsPatch, WatchFolder, Window,
+    Battery, BatteryAction, ClockTime, Connections, Day, DiskReserve, Goals, Limits, Metered,
+    MeteredAction, Queue, Settings, SettingsPatch, WatchFolder, Window,
 };
 pub use status::{LoginLink, Metrics, Session, SessionBody, Status, Totals};
 pub use table::{Row, Table};

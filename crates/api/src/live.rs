@@ -8,7 +8,8 @@ use tokio::sync::watch;
 
 use crate::change::{Moment, Notice, Snapshot};
 use crate::ids::{EventId, RunId, TransferId};
-use crate::settings::{Label, Settings};
+use crate::label::Label;
+use crate::settings::Settings;
 use crate::status::Totals;
 use crate::table::{Row, Table};
 

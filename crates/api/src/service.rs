@@ -6,10 +6,11 @@ use std::sync::Arc;
 use crate::add::{Add, Deleted, Move, Preview, Rename, Source, TransferPatch};
 use crate::detail::{File, Peer, Tracker};
 use crate::ids::{EventId, TransferId};
+use crate::label::{Label, LabelPatch};
 use crate::live::Changes;
 use crate::problem::Problem;
 use crate::query::{Cut, Items, Page, Query};
-use crate::settings::{Label, LabelPatch, Settings, SettingsPatch};
+use crate::settings::{Settings, SettingsPatch};
 use crate::status::{Metrics, Status};
 use crate::table::Row;
 

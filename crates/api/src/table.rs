@@ -11,8 +11,9 @@ use serde::{Serialize, Serializer};
 
 use crate::change::{Moment, Notice};
 use crate::ids::{EventId, RunId, TransferId};
+use crate::label::Label;
 use crate::query::{Page, Query};
-use crate::settings::{Label, Settings};
+use crate::settings::Settings;
 use crate::status::Totals;
 use crate::transfer::Transfer;
 

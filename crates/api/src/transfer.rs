@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::ids::{Hash, TransferId};
+use crate::ids::{Hash, TransferId, encoded};
 use crate::settings::{Goals, Limits};
 
 /// What a transfer is doing, or why it does nothing.
@@ -241,6 +241,22 @@ transfer! {
 }
 
 impl Transfer {
+    /// A link that leads others to it: its info-hashes and name (BEP 9, BEP 52). Trackers are not
+    /// in it; none if it has no info-hash.
+    pub fn magnet(&self) -> Option<String> {
+        let v1 = self.info_hash_v1.map(|hash| format!("xt=urn:btih:{hash}"));
+        // 12 20: a multihash of SHA-256, 32 bytes.
+        let v2 = self
+            .info_hash_v2
+            .map(|hash| format!("xt=urn:btmh:1220{hash}"));
+        let name = format!("dn={}", encoded(&self.name));
+        let hashes = [v1, v2]
+            .into_iter()
+            .flatten()
+            .reduce(|v1, v2| format!("{v1}&{v2}"))?;
+        Some(format!("magnet:?{hashes}&{name}"))
+    }
+
     /// A transfer of this number and name of which nothing else is known yet: it waits for its
     /// metadata.
     pub fn new(id: TransferId, name: impl Into<String>) -> Transfer {
@@ -285,5 +301,28 @@ impl Transfer {
             complete: false,
             dormant: false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_magnet_link_names_each_hash_and_the_name() {
+        let mut transfer = Transfer::new(TransferId(1), "a b&c");
+        assert_eq!(transfer.magnet(), None);
+        transfer.info_hash_v2 = Some(Hash([0xab; 32]));
+        let v2 = format!("xt=urn:btmh:1220{}", "ab".repeat(32));
+        assert_eq!(
+            transfer.magnet(),
+            Some(format!("magnet:?{v2}&dn=a%20b%26c"))
+        );
+        transfer.info_hash_v1 = Some(Hash([1; 20]));
+        let v1 = format!("xt=urn:btih:{}", "01".repeat(20));
+        assert_eq!(
+            transfer.magnet(),
+            Some(format!("magnet:?{v1}&{v2}&dn=a%20b%26c"))
+        );
     }
 }

@@ -1,8 +1,8 @@
 //! The API over HTTP (docs/design/daemon.md): JSON, server-sent events, problem details.
 //!
 //! [`router`] is the whole API as a value; [`serve`] gives it sockets. On the way in, a request
-//! passes [`guard`]: the host it names, the origin it comes from, the token it brings. Bodies are
-//! read by [`body`], with their limits; what a route does is in `routes/`, one file a resource.
+//! passes `guard`: the host it names, the origin it comes from, the token it brings. Bodies are
+//! read by `body`, with their limits; what a route does is in `routes/`, one file a resource.
 //! The OpenAPI document is the committed `docs/openapi.json`; a test checks it against the code.
 //!
 //! Not here: content of transfers, which is another origin.
@@ -35,7 +35,7 @@ pub use token::{Token, TokenError};
 
 /// Most clients that follow events at once. Each costs a connection and a place in the changes.
 pub const MAX_FOLLOWERS: usize = 256;
-/// Most torrent files that are received at once, each at most [`body::MAX_TORRENT`] bytes.
+/// Most torrent files that are received at once, each at most `body::MAX_TORRENT` bytes.
 const MAX_UPLOADS: usize = 2;
 /// A comment is sent to followers this often, so that both sides notice a dead connection.
 pub const HEARTBEAT: Duration = Duration::from_secs(30);
