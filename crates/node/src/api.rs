@@ -70,6 +70,17 @@ pub enum Source {
     Hash(InfoHashes),
 }
 
+impl Source {
+    /// What it is known by.
+    pub fn hashes(&self) -> InfoHashes {
+        match self {
+            Source::Metainfo(metainfo) => metainfo.info.hashes(),
+            Source::Magnet(magnet) => magnet.hashes,
+            Source::Hash(hashes) => *hashes,
+        }
+    }
+}
+
 /// Where the content is, or is to go.
 #[derive(Clone, Debug)]
 pub enum Place {

@@ -38,6 +38,8 @@ const DORMANCY: Duration = Duration::from_secs(120);
 const KEEP: Duration = Duration::from_secs(5);
 /// Events taken in one go.
 const BATCH: usize = 256;
+/// Why a transfer stands still whose move was cut off.
+const MOVING: &str = "its data is being moved";
 
 /// How a daemon is to run.
 pub struct Config {
@@ -260,7 +262,11 @@ impl Daemon {
             }
             for (&id, entry) in &mut book.entries {
                 entry.seed_from_now();
-                halted.extend(entry.halted().map(|why| (id, why)));
+                // What a move has not brought over must not be fetched again meanwhile.
+                let moving = entry.record.rare.moving_to.is_some();
+                entry.moving = moving;
+                let moves = moving.then(|| MOVING.to_owned());
+                halted.extend(moves.or_else(|| entry.halted()).map(|why| (id, why)));
             }
         }
         let mut groups = Vec::new();
@@ -281,10 +287,17 @@ impl Daemon {
                 let id = swarm::TorrentId(id);
                 let begun = match begin {
                     Begin::Asleep(dormant) => driver.add_dormant(id, dormant),
-                    Begin::Awake(source, options) => driver.add(id, source, *options),
+                    Begin::Awake(source, options) => {
+                        let hashes = source.hashes();
+                        let begun = driver.add(id, source, (*options).clone());
+                        if begun.is_err() {
+                            driver.shelve(id, hashes, &options, options.private);
+                        }
+                        begun
+                    }
                 };
                 if let Err(error) = begun {
-                    driver.event(Event::Failed(id, adding::problem_of(error)));
+                    driver.event(Event::Failed(id, error.into()));
                 }
             }
             for (id, group) in groups {

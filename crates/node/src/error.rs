@@ -48,6 +48,15 @@ pub enum AddError {
     Stopped,
 }
 
+impl From<AddError> for Problem {
+    fn from(error: AddError) -> Problem {
+        match error {
+            AddError::Place(problem) => problem,
+            other => Problem::other(&other.to_string()),
+        }
+    }
+}
+
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Problem {
         let kind = match &error {

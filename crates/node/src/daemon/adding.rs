@@ -162,7 +162,7 @@ impl Daemon {
         let result = match begun {
             Ok(()) => self.keep(id).await,
             Err(AddError::Stopped) => Err(api::Problem::stopping()),
-            Err(error) => Err(refusal(problem_of(error))),
+            Err(error) => Err(refusal(error.into())),
         };
         if let Err(problem) = result {
             self.forget_entry(id);
@@ -410,15 +410,7 @@ pub fn change(priorities: &mut [u8], given: &[FilePriority]) -> Result<(), api::
     Ok(())
 }
 
-/// Why a transfer could not begin, as a problem of it.
-pub(super) fn problem_of(error: AddError) -> Problem {
-    match error {
-        AddError::Place(problem) => problem,
-        other => Problem::other(&other.to_string()),
-    }
-}
-
-/// The same, as an answer.
+/// Why something of a transfer cannot be done, as an answer.
 pub(super) fn refusal(problem: Problem) -> api::Problem {
     let kind = match problem.kind {
         ProblemKind::NoSpace => Kind::NoSpace,

@@ -171,7 +171,8 @@ impl Entry {
         }
         let state = match self.swarm().map(|swarm| &swarm.state) {
             Some(swarm::State::Checking) => State::Checking,
-            Some(swarm::State::Downloading) => State::Downloading,
+            // The engine was done before it said so.
+            Some(swarm::State::Downloading) if !self.complete() => State::Downloading,
             Some(swarm::State::Seeding) => State::Seeding,
             Some(swarm::State::Metadata) => State::Metadata,
             _ if self.complete() => State::Seeding,
@@ -201,7 +202,9 @@ impl Entry {
             false => &record.folder,
         };
         let left = facts.wanted.saturating_sub(totals.done);
-        let rate_down = swarm.map_or(0, |swarm| swarm.rate_down);
+        // Without peers a rate is what it was.
+        let moving = swarm.filter(|swarm| swarm.peers > 0);
+        let rate_down = moving.map_or(0, |swarm| swarm.rate_down);
         let running = state == State::Downloading;
         Transfer {
             id: TransferId(record.id),
@@ -218,7 +221,7 @@ impl Entry {
             sent: totals.sent,
             wasted: totals.wasted,
             rate_down,
-            rate_up: swarm.map_or(0, |swarm| swarm.rate_up),
+            rate_up: moving.map_or(0, |swarm| swarm.rate_up),
             eta: (running && rate_down > 0).then(|| left.div_ceil(rate_down)),
             ratio: ratio(&totals, facts.wanted),
             peers: swarm.map_or(0, |swarm| swarm.peers as u32),

@@ -64,7 +64,10 @@ impl Daemon {
         }
         if !paused {
             // What stopped it is looked at again at once; a limit that was reached is a person's to lift.
-            drop(self.shared.node.call(|driver| driver.look_now()));
+            drop(self.shared.node.call(|driver| {
+                driver.look_now();
+                driver.retry_stuck();
+            }));
         }
         self.apply(id);
         self.wish(id);
@@ -112,6 +115,7 @@ impl Daemon {
             if let Err(problem) = daemon.keep(id).await {
                 daemon.notice(Some(id), problem.detail);
             }
+            daemon.apply(id);
             daemon.wish(id);
             daemon.show([id]);
         });
@@ -196,6 +200,33 @@ impl Daemon {
         left.await.map_err(|_| Problem::stopping())
     }
 
+    /// Takes a transfer out of everything, its files too.
+    async fn erase(&self, id: u32) -> Result<Deleted, Problem> {
+        let (root, read_only, moving) = self.edit(id, |entry| {
+            (entry.root(), entry.record.read_only, entry.moving)
+        })?;
+        if moving {
+            return Err(Problem::new(
+                Kind::Conflict,
+                "Its data is being moved. Delete it when that is done.",
+            ));
+        }
+        let info = self
+            .shared
+            .node
+            .call(move |driver| driver.info(TorrentId(id)));
+        let info = info.await.map_err(|_| Problem::stopping())?;
+        self.leave(id).await?;
+        // What is only read was there before, and is not ours to delete.
+        let Some(info) = info.filter(|_| !read_only) else {
+            return Ok(Deleted::Kept);
+        };
+        let deleted = tokio::task::spawn_blocking(move || trash::delete(&info, &root)).await;
+        deleted
+            .map_err(|error| Problem::new(Kind::Internal, error.to_string()))?
+            .map_err(|error| adding::refusal(error.into()))
+    }
+
     /// Runs the program that a person wants to run when a transfer is done.
     pub(super) fn run_hook(&self, id: u32, name: &str, root: &Path) {
         let argv = self
@@ -246,6 +277,14 @@ pub(super) fn overridden(configured: &Settings, kept: &[(String, String)]) -> Se
         }
     }
     settings
+}
+
+/// Does all of it, even if whoever asked hangs up half-way.
+async fn whole<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    let done = tokio::spawn(work).await;
+    done.unwrap_or_else(|error| Err(Problem::new(Kind::Internal, error.to_string())))
 }
 
 fn wrong_setting(error: policy::WrongSetting) -> Problem {
@@ -316,7 +355,8 @@ impl Service for Daemon {
     }
 
     async fn add(&self, add: Add) -> Result<Arc<Row>, Problem> {
-        let id = self.add_new(add).await?;
+        let daemon = self.clone();
+        let id = whole(async move { daemon.add_new(add).await }).await?;
         self.row(id)
     }
 
@@ -458,34 +498,13 @@ impl Service for Daemon {
     }
 
     async fn forget(&self, id: TransferId) -> Result<(), Problem> {
-        self.leave(id.0).await
+        let daemon = self.clone();
+        whole(async move { daemon.leave(id.0).await }).await
     }
 
     async fn delete(&self, id: TransferId) -> Result<Deleted, Problem> {
-        let id = id.0;
-        let (root, read_only, moving) = self.edit(id, |entry| {
-            (entry.root(), entry.record.read_only, entry.moving)
-        })?;
-        if moving {
-            return Err(Problem::new(
-                Kind::Conflict,
-                "Its data is being moved. Delete it when that is done.",
-            ));
-        }
-        let info = self
-            .shared
-            .node
-            .call(move |driver| driver.info(TorrentId(id)));
-        let info = info.await.map_err(|_| Problem::stopping())?;
-        self.leave(id).await?;
-        // What is only read was there before, and is not ours to delete.
-        let Some(info) = info.filter(|_| !read_only) else {
-            return Ok(Deleted::Kept);
-        };
-        let deleted = tokio::task::spawn_blocking(move || trash::delete(&info, &root)).await;
-        deleted
-            .map_err(|error| Problem::new(Kind::Internal, error.to_string()))?
-            .map_err(|error| adding::refusal(error.into()))
+        let daemon = self.clone();
+        whole(async move { daemon.erase(id.0).await }).await
     }
 
     async fn labels(&self) -> Result<Vec<Label>, Problem> {

@@ -3,7 +3,7 @@
 //! They are announced as before. The first peer that asks for one wakes it, and so does an announce that names an
 //! address for the first time: that peer may be one which cannot reach us.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -15,7 +15,7 @@ use swarm::{Input, TorrentId};
 use torrent::ids::InfoHashes;
 
 use super::{Driver, store_id};
-use crate::{AddError, Event, Options, Place, Source};
+use crate::{AddError, Event, Options, Place, Problem, Source};
 
 /// Addresses remembered of each complete transfer, so that the same ones do not wake it with every announce.
 const SEEN: usize = 64;
@@ -56,6 +56,31 @@ impl Chosen {
 }
 
 impl Dormant {
+    fn of(
+        hashes: InfoHashes,
+        options: &Options,
+        private: bool,
+        trackers: Vec<Vec<String>>,
+        known: &Dormants,
+    ) -> Dormant {
+        let (folder, exact) = match &options.place {
+            Place::Into(folder) => (folder, false),
+            Place::At(root) => (root, true),
+        };
+        Dormant {
+            hashes,
+            folder: known.folder(folder),
+            exact,
+            read_only: options.read_only,
+            preallocate: options.preallocate,
+            sequential: options.sequential,
+            private,
+            halted: options.halted.as_deref().map(Into::into),
+            chosen: Chosen::of(&options.select, &options.priorities),
+            trackers,
+        }
+    }
+
     /// As it was given to the node.
     pub fn options(&self) -> Options {
         let place = match self.exact {
@@ -81,6 +106,8 @@ impl Dormant {
 #[derive(Default)]
 pub(crate) struct Dormants {
     by_id: BTreeMap<TorrentId, Box<Dormant>>,
+    /// Those among them that could not be woken: their place would not do. They are tried again.
+    stuck: BTreeSet<TorrentId>,
     /// Addresses that an announce has named, as hashes.
     seen: HashMap<TorrentId, Vec<u32>>,
 }
@@ -100,6 +127,7 @@ impl Dormants {
 
     pub fn remove(&mut self, id: TorrentId) -> Option<Box<Dormant>> {
         self.seen.remove(&id);
+        self.stuck.remove(&id);
         self.by_id.remove(&id)
     }
 
@@ -172,22 +200,52 @@ impl Driver {
 
     /// Brings a dormant transfer back among those the engine knows; the others are left as they are.
     pub fn rouse(self: &Rc<Self>, id: TorrentId) {
+        if let Err(problem) = self.try_rouse(id) {
+            self.event(Event::Failed(id, problem));
+        }
+    }
+
+    /// As [`rouse`](Self::rouse); one whose place will not do stays dormant and is tried again.
+    fn try_rouse(self: &Rc<Self>, id: TorrentId) -> Result<(), Problem> {
         let Some(dormant) = self.dormant.borrow_mut().by_id.remove(&id) else {
-            return;
+            return Ok(());
         };
         self.unname(id);
-        let (hashes, options) = (dormant.hashes, dormant.options());
-        if let Err(error) = self.add(id, Source::Hash(hashes), options) {
-            // It stays known, so that it can be looked at again.
-            let problem = match error {
-                AddError::Place(problem) => problem,
-                other => crate::Problem {
-                    kind: crate::ProblemKind::Other,
-                    message: other.to_string(),
-                },
-            };
-            tracing::warn!(torrent = id.0, %hashes, problem = problem.message, "cannot be woken");
-            self.event(Event::Failed(id, problem));
+        match self.add(id, Source::Hash(dormant.hashes), dormant.options()) {
+            Ok(()) => {
+                if self.dormant.borrow_mut().stuck.remove(&id) {
+                    self.event(Event::Resumed(id));
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.keep_stuck(id, dormant);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// A transfer whose place will not do is known all the same, and tried again.
+    pub fn shelve(&self, id: TorrentId, hashes: InfoHashes, options: &Options, private: bool) {
+        let dormant = Dormant::of(hashes, options, private, Vec::new(), &self.dormant.borrow());
+        self.keep_stuck(id, Box::new(dormant));
+    }
+
+    fn keep_stuck(&self, id: TorrentId, dormant: Box<Dormant>) {
+        self.name(id, &dormant.hashes);
+        let mut all = self.dormant.borrow_mut();
+        all.by_id.insert(id, dormant);
+        all.stuck.insert(id);
+        drop(all);
+        self.roused.notify_one();
+    }
+
+    /// Tries those again that could not be woken.
+    pub fn retry_stuck(self: &Rc<Self>) {
+        let stuck: Vec<TorrentId> = self.dormant.borrow().stuck.iter().copied().collect();
+        for id in stuck {
+            // The reason was told when it was met first.
+            let _ = self.try_rouse(id);
         }
     }
 
@@ -195,23 +253,15 @@ impl Driver {
     fn lull(self: &Rc<Self>, id: TorrentId) {
         let mut transfers = self.transfers.borrow_mut();
         let Some(t) = transfers.get(&id) else { return };
-        let options = &t.options;
-        let (folder, exact) = match &options.place {
-            Place::Into(folder) => (folder, false),
-            Place::At(root) => (root, true),
-        };
-        let dormant = Dormant {
-            hashes: t.hashes,
-            folder: self.dormant.borrow().folder(folder),
-            exact,
-            read_only: options.read_only,
-            preallocate: options.preallocate,
-            sequential: options.sequential,
-            private: t.private(),
-            halted: options.halted.as_deref().map(Into::into),
-            chosen: Chosen::of(&options.select, &options.priorities),
-            trackers: t.trackers.clone(),
-        };
+        let known = self.dormant.borrow();
+        let dormant = Dormant::of(
+            t.hashes,
+            &t.options,
+            t.private(),
+            t.trackers.clone(),
+            &known,
+        );
+        drop(known);
         transfers.remove(&id);
         drop(transfers);
         self.report_last(id);
@@ -253,11 +303,13 @@ impl Driver {
 /// Looks from time to time for transfers that can sleep; with none awake it sleeps itself.
 pub(crate) async fn run(driver: Rc<Driver>, quiet: Duration) {
     loop {
-        if driver.transfers.borrow().is_empty() {
+        let stuck = !driver.dormant.borrow().stuck.is_empty();
+        if driver.transfers.borrow().is_empty() && !stuck {
             driver.roused.notified().await;
             continue;
         }
         tokio::time::sleep(LOOK.min(quiet)).await;
+        driver.retry_stuck();
         let now = Instant::now();
         let mut tired = Vec::new();
         for (&id, t) in driver.transfers.borrow_mut().iter_mut() {

@@ -11,7 +11,7 @@ use torrent::ids::InfoHashes;
 use torrent::metainfo::Metainfo;
 
 use super::{Driver, store_id};
-use crate::{AddError, Options, Place, Problem, Source};
+use crate::{Options, Place, Problem, Source};
 
 /// A flush may take so long before a transfer is left or restarted without it.
 const FLUSH: Duration = Duration::from_secs(30);
@@ -181,7 +181,14 @@ impl Driver {
             })
         };
         let Some((hashes, metainfo, mut options, root)) = taken else {
-            return Err(Problem::other("there is no such transfer"));
+            // Its place would not do, and will not.
+            return Err(match self.dormant.borrow().has(id) {
+                true => Problem {
+                    kind: crate::ProblemKind::NotFound,
+                    message: "its data is not where it should be. Put it back".to_owned(),
+                },
+                false => Problem::other("there is no such transfer"),
+            });
         };
         let metainfo = metainfo.or_else(|| self.keep.load_torrent(&hashes));
         let Some(metainfo) = metainfo else {
@@ -195,13 +202,14 @@ impl Driver {
         options.assume_complete = false;
         options.known = Vec::new();
         let result = work(&metainfo, &root, &mut options).await;
-        let again = self.add(id, Source::Metainfo(Box::new(metainfo)), options);
+        let private = metainfo.info.private();
+        let again = self.add(id, Source::Metainfo(Box::new(metainfo)), options.clone());
         self.news.about(id);
-        match again {
-            Ok(()) => Ok(result),
-            Err(AddError::Place(problem)) => Err(problem),
-            Err(other) => Err(Problem::other(&other.to_string())),
+        if let Err(error) = again {
+            self.shelve(id, hashes, &options, private);
+            return Err(error.into());
         }
+        Ok(result)
     }
 
     /// Hashes all of a transfer's data again.

@@ -226,6 +226,7 @@ impl Driver {
             *priority = READ_ONLY_BY_READER.max(*priority);
         }
         self.tell(Input::Prioritize(id, wanted));
+        self.news.about(id);
     }
 
     /// Does nobody but readers want this file?

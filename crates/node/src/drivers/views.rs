@@ -166,11 +166,7 @@ impl Driver {
 
     /// Somebody adds what is being looked at: the look ends.
     pub async fn end_peek(self: &Rc<Self>, source: &Source) {
-        let hashes = match source {
-            Source::Metainfo(metainfo) => metainfo.info.hashes(),
-            Source::Magnet(magnet) => magnet.hashes,
-            Source::Hash(hashes) => *hashes,
-        };
+        let hashes = source.hashes();
         let peek = self
             .find(&hashes)
             .filter(|id| self.peeks.borrow().contains_key(id));

@@ -130,9 +130,11 @@ impl Driver {
             let transfers = self.transfers.borrow();
             transfers.get(&id).is_some_and(|t| t.reserves())
         };
+        let status = self.session.borrow().status(Instant::now(), id);
+        let left = status.map_or(ROOM, |status| status.wanted.saturating_sub(status.done));
         let reason = error.clone();
         let look = tokio::task::spawn_blocking(move || match attempt {
-            Attempt::Write => may_write(&reason, reserves),
+            Attempt::Write => may_write(&reason, reserves, left),
             _ => fs::File::open(reason.path()).is_ok(),
         });
         match tokio::time::timeout(LATEST, look).await {
@@ -185,11 +187,12 @@ fn is_same(a: &StoreError, b: &StoreError) -> bool {
 
 /// Does nothing that can be seen stand in the way of a write that failed with this? With `reserves` it needs all
 /// its room at once.
-fn may_write(error: &StoreError, reserves: bool) -> bool {
+fn may_write(error: &StoreError, reserves: bool, left: u64) -> bool {
     let path = error.path();
     match error {
         StoreError::NoSpace { need, .. } => {
-            let needed = if reserves { ROOM.max(*need) } else { ROOM };
+            let room = ROOM.min(left);
+            let needed = if reserves { room.max(*need) } else { room };
             store::free_space(path).is_ok_and(|free| free >= needed)
         }
         StoreError::Permission { .. } | StoreError::ReadOnly { .. } => is_writable(path),
@@ -252,15 +255,18 @@ mod tests {
             free: 0,
             path: path.clone(),
         };
-        assert!(!may_write(&missing, false) && may_write(&occupied, false));
-        assert!(may_write(&permission, false), "its folder can be made");
+        assert!(!may_write(&missing, false, ROOM) && may_write(&occupied, false, ROOM));
+        assert!(
+            may_write(&permission, false, ROOM),
+            "its folder can be made"
+        );
         fs::create_dir(folder.path().join("a")).unwrap();
         fs::write(&path, "x").unwrap();
-        assert!(may_write(&missing, false) && !may_write(&occupied, false));
-        assert!(may_write(&full(u64::MAX), false) && !may_write(&full(u64::MAX), true));
+        assert!(may_write(&missing, false, ROOM) && !may_write(&occupied, false, ROOM));
+        assert!(may_write(&full(u64::MAX), false, ROOM) && !may_write(&full(u64::MAX), true, ROOM));
         let nowhere = StoreError::ReadOnly {
             path: path.join("c"),
         };
-        assert!(!may_write(&nowhere, false), "a file is no folder");
+        assert!(!may_write(&nowhere, false, ROOM), "a file is no folder");
     }
 }
