@@ -336,8 +336,10 @@ impl Daemon {
     /// Moves that a stop or crash interrupted.
     fn unfinished_moves(&self) -> Vec<(u32, PathBuf)> {
         let book = self.book();
-        let moving = |e: &Box<Entry>| Some((e.record.id, e.record.rare.moving_to.clone()?));
-        book.entries.values().filter_map(moving).collect()
+        let entries = book.entries.values();
+        entries
+            .filter_map(|e| Some((e.record.id, e.record.rare.moving_to.clone()?)))
+            .collect()
     }
 
     /// How a transfer joins the node again.
@@ -589,7 +591,7 @@ impl Daemon {
         let before = entry.progress();
         entry.report(report);
         let now = entry.progress();
-        (before != now).then(|| policy::Input::Progress(policy::TransferId(id), now))
+        (before != now).then_some(policy::Input::Progress(policy::TransferId(id), now))
     }
 
     /// The metadata is here.

@@ -67,10 +67,9 @@ impl Daemon {
     fn interests(&self) -> (bool, Cares) {
         let busy = {
             let book = self.book();
-            let moves = |e: &Box<super::Entry>| {
-                e.runs() && (!e.complete() || e.swarm().is_some_and(|s| s.peers > 0))
-            };
-            book.entries.values().any(moves)
+            book.entries
+                .values()
+                .any(|e| e.runs() && (!e.complete() || e.swarm().is_some_and(|s| s.peers > 0)))
         };
         let cares = self.shared.live.read(|table| {
             let settings = table.settings();

@@ -230,21 +230,19 @@ impl Driver {
     /// As [`recheck`](Self::recheck), and what the disk says; the transfer goes on where it was then.
     pub async fn relocate(self: Rc<Self>, id: TorrentId, to: PathBuf) -> Result<(), Problem> {
         let keep = self.keep.clone();
-        let moved = self
-            .around(id, async |metainfo, root, options| {
-                let (info, from, target) = (metainfo.info.clone(), root.to_owned(), to.clone());
-                let work = move || store::relocate(&info, &from, &target);
-                let moved: Result<(), StoreError> = match tokio::task::spawn_blocking(work).await {
-                    Ok(moved) => moved,
-                    Err(error) => return Err(Problem::other(&error.to_string())),
-                };
-                moved?;
-                keep.move_record(&metainfo.info.hashes(), root, &to);
-                options.place = Place::At(to.clone());
-                Ok(())
-            })
-            .await?;
-        moved
+        self.around(id, async |metainfo, root, options| {
+            let (info, from, target) = (metainfo.info.clone(), root.to_owned(), to.clone());
+            let work = move || store::relocate(&info, &from, &target);
+            let moved: Result<(), StoreError> = match tokio::task::spawn_blocking(work).await {
+                Ok(moved) => moved,
+                Err(error) => return Err(Problem::other(&error.to_string())),
+            };
+            moved?;
+            keep.move_record(&metainfo.info.hashes(), root, &to);
+            options.place = Place::At(to.clone());
+            Ok(())
+        })
+        .await?
     }
 
     /// Stops looking for peers of a transfer, and tells trackers so.
