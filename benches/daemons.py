@@ -183,7 +183,7 @@ class TransmissionDaemon(Daemon):
 
 
 class DelugeDaemon(Daemon):
-    rpc_port = 58846
+    rpc_port = 8846      # its own, 58846, is among those that connections get
     pages = {"": None}
     fields = ["name", "hash", "state", "message", "total_size", "total_wanted", "total_done", "all_time_download", "total_uploaded",
               "download_payload_rate", "upload_payload_rate", "eta", "ratio", "num_peers", "num_seeds", "total_peers", "total_seeds",
