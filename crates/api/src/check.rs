@@ -32,8 +32,8 @@ pub trait Check {
     /// Looks at every part.
     ///
     /// # Errors
-    /// A [`Kind::Invalid`](crate::Kind::Invalid) problem that names the part and its range;
-    /// [`Kind::Conflict`](crate::Kind::Conflict) for texts that no system takes.
+    /// A [`Kind::Invalid`] problem that names the part and its range;
+    /// [`Kind::Conflict`] for texts that no system takes.
     fn check(&self) -> Result<(), Problem>;
 }
 

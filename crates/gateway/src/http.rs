@@ -1,6 +1,6 @@
 //! The API over HTTP (docs/design/daemon.md): JSON, server-sent events, problem details.
 //!
-//! [`router`] is the whole API as a value; [`serve`] gives it sockets. On the way in, a request
+//! [`router`] is the whole API as a value; [`serve()`] gives it sockets. On the way in, a request
 //! passes `guard`: the host it names, the origin it comes from, the token it brings. Bodies are
 //! read by `body`, with their limits; what a route does is in `routes/`, one file a resource.
 //! The OpenAPI document is the committed `docs/openapi.json`; a test checks it against the code.
@@ -99,7 +99,7 @@ impl Counts {
     }
 }
 
-/// The API of a daemon. Requests must bear a [`Caller`] as extension, as [`serve`] gives them;
+/// The API of a daemon. Requests must bear a [`Caller`] as extension, as [`serve()`] gives them;
 /// one without is refused.
 pub fn router<S: Service>(service: Arc<S>, config: Config) -> Router {
     let app = Arc::new(App {

@@ -2,7 +2,7 @@
 //! changed through [`api::Service`]. What its parts are is in `docs/design/daemon.md`.
 //!
 //! Here is the daemon's start, its loop, and what follows from the node's events. What is asked of it is answered in
-//! [`service`]; what the policy decides is carried out by [`rules`].
+//! `service`; what the policy decides is carried out by `rules`.
 
 mod adding;
 mod book;

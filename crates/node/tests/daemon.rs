@@ -593,3 +593,37 @@ async fn settings_that_cannot_be_meant_are_refused_and_the_others_stay() {
     assert_eq!(running.daemon.settings().await.unwrap().limits.up, 5000);
     running.stop().await;
 }
+
+#[tokio::test]
+async fn a_seed_whose_data_was_away_goes_on_when_it_is_back() {
+    let album = Album::new(&[300_000, 200_000]);
+    let home = tempfile::tempdir().unwrap();
+    let (root, away) = (home.path().join("mine"), home.path().join("away"));
+    fs::create_dir_all(root.join("sub")).unwrap();
+    for name in ["0.bin", "sub/1.bin"] {
+        fs::copy(album.root.join(name), root.join(name)).unwrap();
+    }
+    let running = Running::start(home.path());
+    let options = AddOptions {
+        root: Some(root.to_string_lossy().into()),
+        read_only: true,
+        ..AddOptions::default()
+    };
+    let id = running.add(&album.metainfo, options).await;
+    running.complete(id).await;
+    fs::rename(&root, &away).unwrap();
+    let problem = running.daemon.recheck(id).await.unwrap_err();
+    assert_eq!(problem.kind, Kind::NotFound);
+    let row = running.row(id).await;
+    assert_eq!(
+        (row.state, row.cause),
+        (State::Stopped, Some(Cause::Missing))
+    );
+    fs::rename(&away, &root).unwrap();
+    running.daemon.resume(id).await.unwrap();
+    let whole = |row: &Transfer| row.state == State::Seeding && row.complete;
+    running.until(id, "seeding again", whole).await;
+    running.daemon.recheck(id).await.unwrap();
+    running.until(id, "checked", whole).await;
+    running.stop().await;
+}

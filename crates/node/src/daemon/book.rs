@@ -135,7 +135,8 @@ impl Entry {
     }
 
     fn state(&self) -> (State, Option<Cause>, Option<String>) {
-        if self.moving {
+        // Pausing it does not stop a move, but what a person said is what is shown.
+        if self.moving && !self.record.paused {
             return (
                 State::Checking,
                 None,
