@@ -171,11 +171,12 @@ fn a_page_from_elsewhere_learns_nothing_and_a_page_in_content_runs_nothing() {
     );
 }
 
-/// What a jump may take.
-const JUMP: Duration = Duration::from_secs(2);
+/// What a jump may take on a machine that does much else. How fast it is, `cargo xtask bench daemon-seek` measures:
+/// under two seconds; where the jump does not go before the other transfers, seventeen.
+const JUMP: Duration = Duration::from_secs(8);
 
 #[test]
-fn a_jump_over_a_busy_link_takes_no_longer_than_two_seconds() {
+fn a_jump_over_a_busy_link_goes_before_all_else() {
     let s = Scenario::alone();
     let film = film(&s, "film.mp4", 52, true);
     assert!(
