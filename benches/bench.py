@@ -85,7 +85,7 @@ def attempt(run, turn):
     except Failed as error:
         figures = {"failed": str(error)}
     line = {"case": run.case, "name": run.name, "run": turn, "mib": run.mib,
-            **{k: round(v, 4) if isinstance(v, float) else v for k, v in figures.items()}}
+            **{k: round(v, 6) if isinstance(v, float) else v for k, v in figures.items()}}
     with open(os.path.join(OUT, "runs.jsonl"), "a") as f:
         f.write(json.dumps({"at": time.strftime("%FT%T"), **line}) + "\n")
     print(time.strftime("%T"), f"{run.case}: {run.name}:", figures.get("failed") or brief(figures), file=sys.stderr)
