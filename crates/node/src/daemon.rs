@@ -359,7 +359,8 @@ impl Daemon {
             ..Options::new(place)
         });
         let complete = record.finished.is_some() && record.facts.pieces > 0;
-        if complete && record.rare.moving_to.is_none() {
+        // What is not all at its new place yet is not looked for at the old one.
+        if complete || record.rare.moving_to.is_some() {
             let dormant = Dormant {
                 hashes: record.hashes,
                 folder: record.folder.clone(),

@@ -18,7 +18,7 @@ pub(crate) mod views;
 pub(crate) mod waiting;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -70,6 +70,10 @@ pub(crate) struct Driver {
     pub followings: RefCell<BTreeMap<TorrentId, Rc<trackers::Following>>>,
     /// Complete transfers become dormant.
     pub may_sleep: bool,
+    /// Transfers that are being checked, moved or left at this moment: one of it at a time.
+    pub busy: RefCell<BTreeSet<TorrentId>>,
+    /// One of them is busy no longer.
+    pub turn_over: Notify,
     /// There is a transfer awake.
     pub roused: Notify,
     /// What stood in the way of some transfers may be gone.
@@ -134,6 +138,8 @@ impl Driver {
             names: RefCell::default(),
             followings: RefCell::default(),
             may_sleep: parts.may_sleep,
+            busy: RefCell::default(),
+            turn_over: Notify::new(),
             roused: Notify::new(),
             hurry: Notify::new(),
             peeks: RefCell::default(),

@@ -152,10 +152,11 @@ fn copy_file(
     file.sync_all().map_err(refused)
 }
 
-/// Two names of one file, or the rest of a move that was interrupted between copying and removing.
+/// Two names of one file, the rest of a move that was interrupted between copying and removing, or empty both.
 fn is_same(from: &Path, to: &Path) -> bool {
     let print = |path| -> Option<Fingerprint> { RealDisk.look(path).map(|stat| stat.print) };
-    print(from).is_some() && print(from) == print(to)
+    let (from, to) = (print(from), print(to));
+    from.is_some_and(|from| to.is_some_and(|to| from == to || from.len == 0 && to.len == 0))
 }
 
 /// Removes the folders of a torrent that hold nothing any more, the innermost first.
@@ -244,6 +245,16 @@ mod tests {
         write(&to.join("one"), "1111111111111111");
         relocate(&album(), &from, &to).unwrap();
         assert!(to.join("disc 2/two").exists() && !from.exists());
+    }
+
+    #[test]
+    fn an_empty_file_at_both_places_is_not_in_the_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("a"), dir.path().join("b"));
+        write(&from.join("one"), "");
+        write(&to.join("one"), "");
+        relocate(&album(), &from, &to).unwrap();
+        assert!(to.join("one").exists() && !from.exists());
     }
 
     #[test]

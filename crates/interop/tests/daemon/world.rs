@@ -22,6 +22,8 @@ pub struct Daemon {
     /// `127.0.0.1:PORT` of its API.
     pub api: String,
     child: Option<Child>,
+    /// What it said in earlier lives.
+    said: String,
 }
 
 /// What the API said.
@@ -45,6 +47,7 @@ impl Daemon {
             starling: starling.arg("--content").arg(content),
             api,
             child: None,
+            said: String::new(),
         }
     }
 
@@ -67,7 +70,9 @@ impl Daemon {
 
     /// `kill -9`.
     pub fn kill(&mut self) {
-        self.child.take().expect("it runs").kill();
+        let mut child = self.child.take().expect("it runs");
+        child.kill();
+        self.said += &child.stderr();
     }
 
     /// Tells it to end, and waits until it has.
@@ -167,7 +172,12 @@ impl Daemon {
             if right(&row) {
                 return row;
             }
-            assert!(Instant::now() < end, "not {what} within {SOON:?}: {row:#}");
+            assert!(
+                Instant::now() < end,
+                "not {what} within {SOON:?}: {row:#}\n{}{}",
+                self.said,
+                self.child.as_ref().expect("it runs").stderr()
+            );
             std::thread::sleep(POLL);
         }
     }

@@ -81,11 +81,21 @@ impl Daemon {
         let daemon = self.clone();
         tokio::spawn(async move {
             let target = to.clone();
-            let moved = daemon
-                .shared
-                .node
-                .run(move |driver| driver.relocate(TorrentId(id), target))
-                .await;
+            let Ok(complete) = daemon.edit(id, |entry| entry.complete()) else {
+                return;
+            };
+            let moved = daemon.shared.node.run(move |driver| async move {
+                let moved = driver
+                    .clone()
+                    .relocate(TorrentId(id), target, complete)
+                    .await;
+                if moved.is_err() {
+                    // It goes on where it is, even if it slept through the attempt.
+                    driver.rouse(TorrentId(id));
+                }
+                moved
+            });
+            let moved = moved.await;
             let edited = daemon.edit(id, |entry| {
                 entry.moving = false;
                 entry.record.rare.edit(|rare| rare.moving_to = None);

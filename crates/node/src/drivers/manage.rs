@@ -18,7 +18,32 @@ const FLUSH: Duration = Duration::from_secs(30);
 /// How often a flush is looked at.
 const MOMENT: Duration = Duration::from_millis(5);
 
+/// A transfer is checked, moved or left, and nothing else of these happens to it meanwhile.
+struct Turn {
+    driver: Rc<Driver>,
+    id: TorrentId,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.driver.busy.borrow_mut().remove(&self.id);
+        self.driver.turn_over.notify_waiters();
+    }
+}
+
 impl Driver {
+    /// Waits until nobody else is busy with this transfer.
+    async fn turn(self: &Rc<Self>, id: TorrentId) -> Turn {
+        loop {
+            let over = self.turn_over.notified();
+            if self.busy.borrow_mut().insert(id) {
+                let driver = self.clone();
+                return Turn { driver, id };
+            }
+            over.await;
+        }
+    }
+
     /// The transfer with one of these hashes.
     pub fn find(&self, hashes: &InfoHashes) -> Option<TorrentId> {
         let names = self.names.borrow();
@@ -108,6 +133,7 @@ impl Driver {
 
     /// Leaves a transfer; its files stay. With `forget`, its resume record and torrent file go.
     pub async fn leave(self: Rc<Self>, id: TorrentId, forget: bool) {
+        let _turn = self.turn(id).await;
         let (hashes, root) = {
             let (transfers, dormant) = (self.transfers.borrow(), self.dormant.borrow());
             match (transfers.get(&id), dormant.get(id)) {
@@ -168,27 +194,26 @@ impl Driver {
         id: TorrentId,
         work: impl AsyncFnOnce(&Metainfo, &Path, &mut Options) -> R,
     ) -> Result<R, Problem> {
-        self.rouse(id);
-        let taken = {
+        let _turn = self.turn(id).await;
+        let awake = {
             let transfers = self.transfers.borrow();
             transfers.get(&id).map(|t| {
                 (
                     t.hashes,
                     t.metainfo.clone(),
                     t.options.clone(),
-                    t.root.clone(),
+                    Some(t.root.clone()),
                 )
             })
         };
+        // One that is dormant is not woken for it: what it would make anew at the old place is in the way.
+        let taken = awake.or_else(|| {
+            let dormant = self.dormant.borrow();
+            let dormant = dormant.get(id)?;
+            Some((dormant.hashes, None, dormant.options(), None))
+        });
         let Some((hashes, metainfo, mut options, root)) = taken else {
-            // Its place would not do, and will not.
-            return Err(match self.dormant.borrow().has(id) {
-                true => Problem {
-                    kind: crate::ProblemKind::NotFound,
-                    message: "its data is not where it should be. Put it back".to_owned(),
-                },
-                false => Problem::other("there is no such transfer"),
-            });
+            return Err(Problem::other("there is no such transfer"));
         };
         let metainfo = metainfo.or_else(|| self.keep.load_torrent(&hashes));
         let Some(metainfo) = metainfo else {
@@ -196,8 +221,10 @@ impl Driver {
                 "its metadata is not here yet. Wait until a peer has sent it",
             ));
         };
+        let root = root.unwrap_or_else(|| super::transfer::root_of(&options, &metainfo.info));
         self.lose_peers(id);
         self.stop_one(id).await;
+        self.dormant.borrow_mut().remove(id);
         self.unname(id);
         options.assume_complete = false;
         options.known = Vec::new();
@@ -224,16 +251,28 @@ impl Driver {
     }
 
     /// Puts a transfer's data at `to`: the file itself, or the folder of a torrent with several.
-    /// What was moved stays moved if it is interrupted; the same call goes on with the rest.
+    /// What was moved stays moved if it is interrupted; the same call goes on with the rest. `complete`: some of it has
+    /// to be at either place.
     ///
     /// # Errors
     /// As [`recheck`](Self::recheck), and what the disk says; the transfer goes on where it was then.
-    pub async fn relocate(self: Rc<Self>, id: TorrentId, to: PathBuf) -> Result<(), Problem> {
+    pub async fn relocate(
+        self: Rc<Self>,
+        id: TorrentId,
+        to: PathBuf,
+        complete: bool,
+    ) -> Result<(), Problem> {
         let keep = self.keep.clone();
         self.around(id, async |metainfo, root, options| {
             let (info, from, target) = (metainfo.info.clone(), root.to_owned(), to.clone());
-            let work = move || store::relocate(&info, &from, &target);
-            let moved: Result<(), StoreError> = match tokio::task::spawn_blocking(work).await {
+            let work = move || {
+                let away = |root| store::files_at(&info, root).is_empty();
+                if complete && away(&from) && away(&target) {
+                    return Err(StoreError::Missing { path: from });
+                }
+                store::relocate(&info, &from, &target)
+            };
+            let moved = match tokio::task::spawn_blocking(work).await {
                 Ok(moved) => moved,
                 Err(error) => return Err(Problem::other(&error.to_string())),
             };
