@@ -85,9 +85,9 @@ pub enum Warning {
         /// What it is.
         what: &'static str,
     },
-    /// A name that is not Unicode. Shared under a name that is.
+    /// A file or folder whose name is not Unicode, which a torrent cannot say. Left out.
     NotUnicode {
-        /// The name it gets.
+        /// Where, as far as it can be said.
         path: String,
     },
 }
@@ -108,7 +108,10 @@ impl fmt::Display for Warning {
                 write!(f, "{path} cannot be read ({why}); it is left out")
             }
             Warning::Special { path, what } => write!(f, "{path} is a {what}; it is left out"),
-            Warning::NotUnicode { path } => write!(f, "a name that is not Unicode becomes {path}"),
+            Warning::NotUnicode { path } => write!(
+                f,
+                "{path} has a name that is not Unicode, which no torrent can hold; it is left out. Rename it to share it"
+            ),
         }
     }
 }
@@ -196,7 +199,7 @@ fn read_folder(scan: &mut Scan, folder: &Path, inside: &str, found: &mut Vec<Fou
 /// Takes one thing up into the scan, or what a folder holds into `found`.
 fn look(scan: &mut Scan, root: &Path, at: PathBuf, path: String, found: &mut Vec<Found>) {
     if at.file_name().is_some_and(|name| name.to_str().is_none()) {
-        scan.warn(Warning::NotUnicode { path: path.clone() });
+        return scan.warn(Warning::NotUnicode { path });
     }
     note_name(scan, &path);
     let unreadable = |error: io::Error, path| Warning::Unreadable {
@@ -411,6 +414,22 @@ mod tests {
                 "socket is a socket; it is left out",
             ]
         );
+    }
+
+    #[test]
+    fn names_that_no_torrent_can_hold_are_left_out() {
+        use std::os::unix::ffi::OsStrExt;
+        let folder = tempfile::tempdir().unwrap();
+        let name = |bytes: &[u8]| folder.path().join(std::ffi::OsStr::from_bytes(bytes));
+        fs::write(name(b"caf\xe9.txt"), "left out").unwrap();
+        fs::create_dir(name(b"d\xe9j\xe0")).unwrap();
+        fs::write(name(b"d\xe9j\xe0/vu"), "left out").unwrap();
+        fs::write(name("caf\u{e9}.txt".as_bytes()), "shared").unwrap();
+        let scan = scan(folder.path()).unwrap();
+        assert_eq!(scan.sources.len(), 1);
+        assert_eq!(scan.sources[0].path, "caf\u{e9}.txt");
+        assert_eq!(scan.warnings.len(), 2);
+        assert!(scan.warnings[0].to_string().contains("it is left out"));
     }
 
     #[test]
