@@ -231,8 +231,6 @@ transfer! {
         pub pieces_done: u32,
         /// How far a check is.
         pub checking: Option<Progress>,
-        /// What is being done to find peers, in words.
-        pub finding: Vec<String>,
         /// All that is wanted is verified and on disk.
         pub complete: bool,
         /// Complete and used by nobody: it costs a row.
@@ -297,7 +295,6 @@ impl Transfer {
             pieces: 0,
             pieces_done: 0,
             checking: None,
-            finding: Vec::new(),
             complete: false,
             dormant: false,
         }

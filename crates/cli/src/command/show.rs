@@ -101,9 +101,6 @@ fn lines(row: &Transfer) -> Vec<(&'static str, String)> {
             row.peers, row.seeds, row.known
         ),
     );
-    if !row.finding.is_empty() {
-        line("finding", row.finding.join(", "));
-    }
     if let Some(label) = &row.label {
         line("label", label.clone());
     }

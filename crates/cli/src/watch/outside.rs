@@ -295,11 +295,7 @@ impl Host for Outside<'_> {
             known: row.known as usize,
             eta: row.eta,
             checking: row.checking.map(|progress| (progress.done, progress.total)),
-            finding: if row.finding.is_empty() {
-                vec!["as the daemon is set".to_owned()]
-            } else {
-                row.finding.clone()
-            },
+            finding: vec!["as the daemon is set".to_owned()],
         })
     }
 

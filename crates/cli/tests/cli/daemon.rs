@@ -407,7 +407,6 @@ fn after_a_kill_everything_that_was_answered_is_back() {
                 "seeds",
                 "known",
                 "eta",
-                "finding",
                 "dormant",
                 "checking",
             ] {

@@ -252,7 +252,6 @@ impl Entry {
                 .as_ref()
                 .and_then(|live| live.report.checking)
                 .map(|(done, total)| Progress { done, total }),
-            finding: Vec::new(),
             complete: self.complete(),
             dormant: self.complete() && swarm.is_none() && self.problem.is_none(),
         }
