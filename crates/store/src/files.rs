@@ -175,11 +175,21 @@ impl<D: Disk> Files<D> {
             self.claim(home, file)?;
         }
         let path = home.path(file, name);
+        // What was there and is gone was moved, or is on a drive that was unplugged: nothing is made in its place.
+        if name == Name::Part && known == name && !self.disk.exists(&path) {
+            return Err(StoreError::Missing { path });
+        }
         let opened = match self.disk.open(&path, Open::Create) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => path
-                .parent()
-                .map_or(Ok(()), |parent| self.disk.create_dir_all(parent))
-                .and_then(|()| self.disk.open(&path, Open::Create)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let folder = home.folder();
+                if home.facts().is_begun() && !self.disk.exists(folder) {
+                    let path = folder.to_owned();
+                    return Err(StoreError::Missing { path });
+                }
+                path.parent()
+                    .map_or(Ok(()), |parent| self.disk.create_dir_all(parent))
+                    .and_then(|()| self.disk.open(&path, Open::Create))
+            }
             other => other,
         };
         let len = home.layout().file(file).len;

@@ -144,6 +144,11 @@ impl Facts {
         self.names[file] = name;
     }
 
+    /// Is there, or was there, anything of the torrent on disk?
+    pub fn is_begun(&self) -> bool {
+        !self.verified.none() || self.names.iter().any(|&name| name != Name::Unknown)
+    }
+
     /// Is every byte of this file verified?
     pub fn is_whole(&self, file: usize) -> bool {
         self.left[file] == 0
@@ -255,6 +260,15 @@ impl Home {
 
     pub fn layout(&self) -> &Layout {
         self.info.layout()
+    }
+
+    /// The folder that holds the files, or the file: there once anything was written.
+    pub fn folder(&self) -> &Path {
+        let root = &self.placement.root;
+        match self.info.is_single_file() {
+            true => root.parent().unwrap_or(root),
+            false => root,
+        }
     }
 
     pub fn facts(&self) -> MutexGuard<'_, Facts> {

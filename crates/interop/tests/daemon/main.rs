@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)] // a panic with a place is the report
 
 mod browser;
+mod disks;
 mod kills;
 mod recipes;
 mod schema;
