@@ -17,7 +17,7 @@ use api::{Check, Settings};
 use serde_json::{Map, Value, json};
 
 use crate::exit::{Exit, Failure};
-use crate::network::Bind;
+use crate::network::{Bind, Encryption};
 use crate::paths::{self, HomeFiles};
 pub use file::{Wrong, suggestion};
 use keys::Key;
@@ -159,7 +159,7 @@ impl Configuration {
         let settings = serde_json::to_value(Settings::default()).expect("settings are JSON");
         let start = json!({
             "listen": "", "api": API, "api_names": [], "content": CONTENT, "dht": true, "dht_bootstrap": [],
-            "local_discovery": true, "trackers": true, "log": LOG,
+            "local_discovery": true, "trackers": true, "encryption": "prefer", "log": LOG,
         });
         let usual = |key: &Key| {
             at(&start, key.name)
@@ -286,6 +286,8 @@ impl Configuration {
             dht_bootstrap: self.list("dht_bootstrap"),
             local_discovery: self.switch("local_discovery"),
             trackers: self.switch("trackers"),
+            encryption: <Encryption as clap::ValueEnum>::from_str(self.text("encryption"), false)
+                .map_or_else(|_| node::Encryption::default(), Into::into),
             ..node::Config::new(home)
         }
     }

@@ -52,6 +52,36 @@ pub struct NodeFlags {
     /// Do not ask trackers, nor tell them.
     #[arg(long, env = "STARLING_NO_TRACKERS", value_parser = FalseyValueParser::new())]
     pub no_trackers: bool,
+    /// Whether connections are encrypted the BitTorrent way, which keeps networks from slowing them down and keeps
+    /// no secret.
+    #[arg(
+        long,
+        value_name = "HOW",
+        env = "STARLING_ENCRYPTION",
+        default_value = "prefer"
+    )]
+    pub encryption: Encryption,
+}
+
+/// Which connections are encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Encryption {
+    /// Those to and from peers that can.
+    Prefer,
+    /// All; peers that cannot are not reached.
+    Require,
+    /// None.
+    Refuse,
+}
+
+impl From<Encryption> for node::Encryption {
+    fn from(encryption: Encryption) -> node::Encryption {
+        match encryption {
+            Encryption::Prefer => node::Encryption::Prefer,
+            Encryption::Require => node::Encryption::Require,
+            Encryption::Refuse => node::Encryption::Refuse,
+        }
+    }
 }
 
 /// Peers that are known beforehand.
@@ -136,6 +166,7 @@ impl NetworkFlags {
             dht_bootstrap,
             no_local_discovery,
             no_trackers,
+            encryption,
         } = &self.node;
         Ok(node::Config {
             bind: bind.and_then(|bind| bind.addr),
@@ -144,6 +175,7 @@ impl NetworkFlags {
             dht_bootstrap: dht_bootstrap.clone(),
             local_discovery: !no_local_discovery,
             trackers: !no_trackers,
+            encryption: (*encryption).into(),
             limit_down: self.limits.limit_down.unwrap_or(0),
             limit_up: self.limits.limit_up.unwrap_or(0),
             ..node::Config::new(self.home()?)
@@ -162,12 +194,13 @@ impl NetworkFlags {
 
     /// Refuses flags on the command line that a daemon, which has its own, cannot follow.
     pub fn suit_daemon(&self, context: &Context, pid: u32) -> Result<(), Failure> {
-        const OWN: [(&str, &str); 5] = [
+        const OWN: [(&str, &str); 6] = [
             ("bind", "--bind"),
             ("no_dht", "--no-dht"),
             ("dht_bootstrap", "--dht-bootstrap"),
             ("no_local_discovery", "--no-local-discovery"),
             ("no_trackers", "--no-trackers"),
+            ("encryption", "--encryption"),
         ];
         let Some((_, flag)) = OWN.iter().find(|(id, _)| context.is_given(id)) else {
             return Ok(());

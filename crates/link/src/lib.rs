@@ -6,9 +6,12 @@
 //!
 //! Not here: what messages mean, where buffers come from, when to read.
 
+pub mod mse;
 mod outbox;
 mod receiver;
+mod stream;
 pub mod tcp;
 
 pub use outbox::Outbox;
 pub use receiver::{AHEAD, Receiver, Step};
+pub use stream::{Encryption, Stream};

@@ -9,9 +9,10 @@ use torrent::ids::InfoHashes;
 use torrent::magnet::Magnet;
 use torrent::metainfo::{Info, Metainfo};
 
+/// One transfer of a node.
+pub use link::Encryption;
 /// What a file looked like: its length and time.
 pub use store::Fingerprint;
-/// One transfer of a node.
 pub use swarm::TorrentId;
 
 /// How a node is to run.
@@ -31,6 +32,8 @@ pub struct Config {
     pub local_discovery: bool,
     /// Announce to trackers.
     pub trackers: bool,
+    /// Which connections are encrypted.
+    pub encryption: Encryption,
     /// Bytes a second of payload; 0: no limit.
     pub limit_down: u64,
     /// Bytes a second of payload; 0: no limit.
@@ -52,6 +55,7 @@ impl Config {
             dht_bootstrap: Vec::new(),
             local_discovery: true,
             trackers: true,
+            encryption: Encryption::default(),
             limit_down: 0,
             limit_up: 0,
             report: None,

@@ -24,6 +24,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use link::Encryption;
 use store::{BlockRun, Done, READ_MAX, ReadBuf, Store, StoreError};
 use swarm::{ConnId, Input, Output, PieceDigest, Session, TorrentId};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -55,6 +56,7 @@ pub(crate) struct Driver {
     pub web: Web,
     pub trackers: trackers::Trackers,
     pub use_trackers: bool,
+    pub encryption: Encryption,
     pub peer_id: [u8; 20],
     pub bind: Option<IpAddr>,
     pub listening: SocketAddr,
@@ -102,6 +104,7 @@ pub(crate) struct Parts {
     pub dht: Option<dht::DhtDriver>,
     pub local: Option<local::LocalDriver>,
     pub use_trackers: bool,
+    pub encryption: Encryption,
     pub peer_id: [u8; 20],
     pub bind: Option<IpAddr>,
     pub listening: SocketAddr,
@@ -128,6 +131,7 @@ impl Driver {
             web: Web::new(parts.bind),
             trackers: trackers::Trackers::default(),
             use_trackers: parts.use_trackers,
+            encryption: parts.encryption,
             peer_id: parts.peer_id,
             bind: parts.bind,
             listening: parts.listening,
@@ -201,7 +205,8 @@ impl Driver {
                 tokio::task::spawn_local(road::dial(self.clone(), road, addr));
             }
             Output::Handshake(conn, handshake) => {
-                if let Some(road) = self.road(conn) {
+                // It may have gone out with the road's own handshake.
+                if let Some(road) = self.road(conn).filter(|road| !road.greeted.get()) {
                     road.outbox.borrow_mut().raw(&handshake.encode());
                     road.wake.notify_one();
                 }
@@ -430,7 +435,7 @@ pub(crate) async fn accept(driver: Rc<Driver>, listener: tokio::net::TcpListener
                 let conn = driver.session.borrow_mut().next_conn();
                 let road = driver.add_road(conn);
                 driver.tell(Input::Incoming(conn, addr));
-                tokio::task::spawn_local(road::run(driver.clone(), road, stream));
+                tokio::task::spawn_local(road::accept(driver.clone(), road, stream));
             }
             // Out of descriptors, or the peer is gone already: neither goes away by hurrying.
             Err(error) => {

@@ -245,6 +245,7 @@ async fn begin(config: Config, keep: Keep, events: EventSink) -> Result<Rc<Drive
         dht,
         local,
         use_trackers: config.trackers,
+        encryption: config.encryption,
         peer_id,
         bind: config.bind,
         listening,

@@ -103,6 +103,11 @@ pub const START: &[Key] = &[
     flagged("dht_bootstrap", Kind::List, "--dht-bootstrap"),
     negated("local_discovery", "--no-local-discovery"),
     negated("trackers", "--no-trackers"),
+    flagged(
+        "encryption",
+        Kind::Choice(&["prefer", "require", "refuse"]),
+        "--encryption",
+    ),
     key("log", Kind::Text(any)),
 ];
 

@@ -6,7 +6,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use link::{Outbox, Receiver, Step};
+use link::mse::Noise;
+use link::{Encryption, Outbox, Receiver, Step, Stream};
 use store::{ReadBuf, Slot};
 use swarm::{ConnId, Input, TorrentId, Verdict};
 use tokio::net::TcpStream;
@@ -34,6 +35,8 @@ pub(crate) struct Road {
     pub outbox: RefCell<Outbox<ReadBuf>>,
     pub wake: Notify,
     pub closed: Cell<bool>,
+    /// Our handshake went out as part of the road's.
+    pub greeted: Cell<bool>,
     /// Reads in the order they were asked for: payload leaves in that order.
     reads: RefCell<VecDeque<(u64, Option<Option<Payload>>)>>,
 }
@@ -45,6 +48,7 @@ impl Road {
             outbox: RefCell::default(),
             wake: Notify::new(),
             closed: Cell::new(false),
+            greeted: Cell::new(false),
             reads: RefCell::default(),
         }
     }
@@ -78,7 +82,7 @@ impl Road {
 pub(crate) async fn dial(driver: Rc<Driver>, road: Rc<Road>, addr: SocketAddr) {
     let conn = road.conn;
     let stream = tokio::select! {
-        stream = link::tcp::dial(addr, driver.bind) => stream,
+        stream = open(&driver, &road, addr) => stream,
         () = closed(&road) => return,
     };
     match stream {
@@ -94,6 +98,56 @@ pub(crate) async fn dial(driver: Rc<Driver>, road: Rc<Road>, addr: SocketAddr) {
     }
 }
 
+/// Dials; the stream is encrypted if that is wanted and can be had.
+async fn open(driver: &Driver, road: &Road, addr: SocketAddr) -> io::Result<Stream> {
+    let tcp = link::tcp::dial(addr, driver.bind).await?;
+    let greeting = driver.session.borrow().greeting(road.conn);
+    let (Some(offer), Some(greeting)) = (driver.encryption.offer(), greeting) else {
+        return Ok(Stream::plain(tcp));
+    };
+    let initial = greeting.encode().to_vec();
+    match Stream::open(tcp, greeting.info_hash, offer, initial, &noise()?).await {
+        Ok(stream) => {
+            road.greeted.set(true);
+            Ok(stream)
+        }
+        Err(error) if driver.encryption == Encryption::Prefer => {
+            tracing::debug!(%addr, %error, "no encrypted handshake; dialling again without");
+            Ok(Stream::plain(link::tcp::dial(addr, driver.bind).await?))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Runs the connection of a peer that dialled.
+pub(crate) async fn accept(driver: Rc<Driver>, road: Rc<Road>, tcp: TcpStream) {
+    let torrents = || driver.names.borrow().keys().copied().collect::<Vec<_>>();
+    let stream = tokio::select! {
+        stream = Stream::accept(tcp, driver.encryption, noise, torrents) => stream,
+        () = closed(&road) => return,
+    };
+    match stream {
+        Ok(stream) => run(driver, road, stream).await,
+        Err(error) => {
+            tracing::debug!(conn = road.conn.0, %error, "no handshake");
+            if !road.closed.get() {
+                driver.drop_road(road.conn);
+                driver.tell(Input::Disconnected(road.conn));
+            }
+        }
+    }
+}
+
+/// What makes an encrypted handshake unlike any other.
+fn noise() -> io::Result<Noise> {
+    let mut random = [0; 22];
+    getrandom::fill(&mut random).map_err(io::Error::other)?;
+    let [key @ .., high, low] = random;
+    let mut pad = vec![0; usize::from(u16::from_be_bytes([high, low]) % 513)];
+    getrandom::fill(&mut pad).map_err(io::Error::other)?;
+    Ok(Noise { key, pad })
+}
+
 async fn closed(road: &Road) {
     while !road.closed.get() {
         road.wake.notified().await;
@@ -101,7 +155,7 @@ async fn closed(road: &Road) {
 }
 
 /// Runs a connection until either side ends it.
-pub(crate) async fn run(driver: Rc<Driver>, road: Rc<Road>, stream: TcpStream) {
+async fn run(driver: Rc<Driver>, road: Rc<Road>, mut stream: Stream) {
     let mut traffic = Traffic {
         driver: driver.clone(),
         road: road.clone(),
@@ -112,7 +166,7 @@ pub(crate) async fn run(driver: Rc<Driver>, road: Rc<Road>, stream: TcpStream) {
         thirsty: false,
         limits: Limits::default(),
     };
-    let result = traffic.run(&stream).await;
+    let result = traffic.run(&mut stream).await;
     tracing::debug!(conn = road.conn.0, ?result, "connection over");
     if !road.closed.get() {
         driver.drop_road(road.conn);
@@ -135,7 +189,7 @@ struct Traffic {
 }
 
 impl Traffic {
-    async fn run(&mut self, stream: &TcpStream) -> io::Result<()> {
+    async fn run(&mut self, stream: &mut Stream) -> io::Result<()> {
         loop {
             self.write(stream)?;
             let busy = self.read(stream)?;
@@ -146,7 +200,7 @@ impl Traffic {
                 tokio::task::yield_now().await;
                 continue;
             }
-            let writing = !self.road.outbox.borrow().is_empty();
+            let writing = !self.road.outbox.borrow().is_empty() || !stream.is_flushed();
             tokio::select! {
                 () = self.road.wake.notified() => {}
                 () = self.driver.slot_freed.notified(), if self.thirsty => {}
@@ -156,15 +210,19 @@ impl Traffic {
         }
     }
 
-    fn write(&mut self, stream: &TcpStream) -> io::Result<()> {
+    fn write(&mut self, stream: &mut Stream) -> io::Result<()> {
         let mut sent = Vec::new();
         let result = loop {
             let mut outbox = self.road.outbox.borrow_mut();
-            if outbox.is_empty() {
-                break Ok(());
-            }
-            match outbox.write(&mut sent, |slices| stream.try_write_vectored(slices)) {
-                Ok(_) => {}
+            let written = match outbox.is_empty() {
+                true if stream.is_flushed() => break Ok(()),
+                true => stream.flush(),
+                false => outbox
+                    .write(&mut sent, |slices| stream.write(slices))
+                    .map(drop),
+            };
+            match written {
+                Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Ok(()),
                 Err(error) => break Err(error),
             }
@@ -181,7 +239,7 @@ impl Traffic {
     }
 
     /// Reads until the socket is empty; true if there may be more but others should have a turn.
-    fn read(&mut self, stream: &TcpStream) -> io::Result<bool> {
+    fn read(&mut self, stream: &mut Stream) -> io::Result<bool> {
         let mut taken = 0;
         while !self.road.closed.get() {
             if self.is_full() {
@@ -198,10 +256,7 @@ impl Traffic {
                 return Ok(true);
             }
             self.read_ahead();
-            match self
-                .receiver
-                .read(|slices| stream.try_read_vectored(slices))
-            {
+            match self.receiver.read(|slices| stream.read(slices)) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(n) => taken += n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),

@@ -32,6 +32,12 @@ impl Session {
         self.tick_at.get_or_insert(now + TICK);
     }
 
+    /// What a peer that is being dialled will be greeted with: a road may carry it as part of its own handshake.
+    pub fn greeting(&self, conn: ConnId) -> Option<Handshake> {
+        let torrent = self.conns.get(&conn)?.torrent?;
+        Some(self.torrents.get(&torrent)?.handshake(&self.shared.config))
+    }
+
     pub(super) fn connected(&mut self, now: Instant, conn: ConnId) {
         let Some(entry) = self
             .conns

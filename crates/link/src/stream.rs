@@ -1,0 +1,282 @@
+//! One peer's TCP stream, plain or encrypted ([`crate::mse`]).
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::time::Duration;
+
+use rc4::StreamCipher;
+use tokio::net::TcpStream;
+
+use crate::mse::{Agreed, Answering, Ciphers, Methods, MseError, Noise, Opening, Progress};
+
+/// A peer has so long for the encrypted handshake: three round trips over a very bad line.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Bytes encrypted ahead of the socket, at most.
+const HELD: usize = 64 << 10;
+/// Bytes read at once during the handshake.
+const PART: usize = 2048;
+/// How an unencrypted peer wire handshake begins: a length and a name.
+const PLAIN: &[u8; 20] = b"\x13BitTorrent protocol";
+
+/// Which streams are encrypted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Encryption {
+    /// Peers that are dialled are asked for it first, plainly if that fails; who dials us may choose.
+    #[default]
+    Prefer,
+    /// All of them, and all payload.
+    Require,
+    /// None of them.
+    Refuse,
+}
+
+/// A stream of bytes to and from one peer. Reading and writing do not block.
+pub struct Stream {
+    tcp: TcpStream,
+    /// Received before the stream was handed over.
+    early: Vec<u8>,
+    /// Of these taken.
+    taken: usize,
+    ciphers: Option<Box<Ciphers>>,
+    /// Encrypted and not sent yet.
+    held: Vec<u8>,
+    /// Of these sent.
+    sent: usize,
+}
+
+impl Encryption {
+    /// What is offered to who is dialled; `None`: a plain stream.
+    pub fn offer(self) -> Option<Methods> {
+        match self {
+            Encryption::Prefer => Some(Methods::BOTH),
+            Encryption::Require => Some(Methods::RC4),
+            Encryption::Refuse => None,
+        }
+    }
+}
+
+impl Stream {
+    /// A stream that is not encrypted.
+    pub fn plain(tcp: TcpStream) -> Stream {
+        Stream {
+            tcp,
+            early: Vec::new(),
+            taken: 0,
+            ciphers: None,
+            held: Vec::new(),
+            sent: 0,
+        }
+    }
+
+    fn agreed(tcp: TcpStream, agreed: Agreed) -> Stream {
+        Stream {
+            early: agreed.early,
+            ciphers: agreed.ciphers,
+            held: agreed.send,
+            ..Stream::plain(tcp)
+        }
+    }
+
+    /// Encrypts a stream that was dialled. `initial` is sent as part of it.
+    ///
+    /// # Errors
+    /// The peer does not speak the encrypted handshake, or says nothing for ten seconds.
+    pub async fn open(
+        tcp: TcpStream,
+        info_hash: [u8; 20],
+        offer: Methods,
+        initial: Vec<u8>,
+        noise: &Noise,
+    ) -> io::Result<Stream> {
+        let (mut opening, first) = Opening::new(info_hash, offer, initial, noise);
+        let talk = async {
+            send(&tcp, &first).await?;
+            let mut part = [0; PART];
+            loop {
+                let n = receive(&tcp, &mut part).await?;
+                match opening.receive(&part[..n]).map_err(invalid)? {
+                    Progress::More(bytes) => send(&tcp, &bytes).await?,
+                    Progress::Done(agreed) => return Ok(agreed),
+                }
+            }
+        };
+        let agreed = in_time(talk).await?;
+        Ok(Stream::agreed(tcp, agreed))
+    }
+
+    /// Takes a stream of a peer that dialled: plain or encrypted, as it begins and as is allowed.
+    /// `torrents` names the info-hashes that are here.
+    ///
+    /// # Errors
+    /// The peer's way is not allowed, it speaks neither way, or says nothing for ten seconds.
+    pub async fn accept<I: IntoIterator<Item = [u8; 20]>>(
+        tcp: TcpStream,
+        encryption: Encryption,
+        noise: impl FnOnce() -> io::Result<Noise>,
+        torrents: impl Fn() -> I,
+    ) -> io::Result<Stream> {
+        let talk = async {
+            let mut first = Vec::with_capacity(PART);
+            let mut part = [0; PART];
+            while first.len() < PLAIN.len() && PLAIN.starts_with(&first) {
+                let n = receive(&tcp, &mut part).await?;
+                first.extend_from_slice(&part[..n]);
+            }
+            if first.starts_with(PLAIN) {
+                return match encryption {
+                    Encryption::Require => Err(invalid(MseError::NoMethod)),
+                    _ => Ok(Agreed {
+                        send: Vec::new(),
+                        early: first,
+                        ciphers: None,
+                    }),
+                };
+            }
+            let allowed = encryption.offer();
+            let allowed = allowed.ok_or_else(|| invalid(MseError::NoMethod))?;
+            let mut answering = Answering::new(allowed, noise()?);
+            loop {
+                match answering.receive(&first, &torrents).map_err(invalid)? {
+                    Progress::More(bytes) => send(&tcp, &bytes).await?,
+                    Progress::Done(agreed) => return Ok(agreed),
+                }
+                let n = receive(&tcp, &mut part).await?;
+                first.clear();
+                first.extend_from_slice(&part[..n]);
+            }
+        };
+        let agreed = in_time(talk).await?;
+        Ok(Stream::agreed(tcp, agreed))
+    }
+
+    /// Payload is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.ciphers.is_some()
+    }
+
+    /// Reads once, into these slices one after the other.
+    ///
+    /// # Errors
+    /// Those of the socket, `WouldBlock` among them.
+    pub fn read(&mut self, slices: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        if self.taken < self.early.len() {
+            return Ok(self.read_early(slices));
+        }
+        let n = self.tcp.try_read_vectored(slices)?;
+        if let Some(ciphers) = &mut self.ciphers {
+            let mut left = n;
+            for slice in slices {
+                let len = slice.len().min(left);
+                ciphers.receive.apply_keystream(&mut slice[..len]);
+                left -= len;
+            }
+        }
+        Ok(n)
+    }
+
+    fn read_early(&mut self, slices: &mut [IoSliceMut<'_>]) -> usize {
+        let before = self.taken;
+        for slice in slices {
+            let part = &self.early[self.taken..];
+            let len = part.len().min(slice.len());
+            slice[..len].copy_from_slice(&part[..len]);
+            self.taken += len;
+        }
+        let n = self.taken - before;
+        if self.taken == self.early.len() {
+            self.early = Vec::new();
+            self.taken = 0;
+        }
+        n
+    }
+
+    /// Writes once. What is taken and not sent is sent by the next [`flush`](Self::flush).
+    ///
+    /// # Errors
+    /// Those of the socket, `WouldBlock` among them: nothing was taken then.
+    pub fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.flush()?;
+        let Some(ciphers) = &mut self.ciphers else {
+            return self.tcp.try_write_vectored(slices);
+        };
+        for slice in slices {
+            let len = slice.len().min(HELD - self.held.len());
+            self.held.extend_from_slice(&slice[..len]);
+        }
+        ciphers.send.apply_keystream(&mut self.held);
+        let taken = self.held.len();
+        match self.flush() {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+            _ => Ok(taken),
+        }
+    }
+
+    /// Sends what was taken earlier.
+    ///
+    /// # Errors
+    /// Those of the socket, `WouldBlock` among them.
+    pub fn flush(&mut self) -> io::Result<()> {
+        while self.sent < self.held.len() {
+            self.sent += self.tcp.try_write(&self.held[self.sent..])?;
+        }
+        // Of thousands of connections few send at a moment: the others hold nothing.
+        self.held = Vec::new();
+        self.sent = 0;
+        Ok(())
+    }
+
+    /// Nothing that was taken waits to be sent.
+    pub fn is_flushed(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Waits until there may be something to read.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub async fn readable(&self) -> io::Result<()> {
+        match self.early.is_empty() {
+            true => self.tcp.readable().await,
+            false => Ok(()),
+        }
+    }
+
+    /// Waits until something can be sent.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub async fn writable(&self) -> io::Result<()> {
+        self.tcp.writable().await
+    }
+}
+
+async fn in_time(talk: impl Future<Output = io::Result<Agreed>>) -> io::Result<Agreed> {
+    let late = |_| io::Error::from(io::ErrorKind::TimedOut);
+    tokio::time::timeout(HANDSHAKE, talk).await.map_err(late)?
+}
+
+async fn send(tcp: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        tcp.writable().await?;
+        match tcp.try_write(bytes) {
+            Ok(n) => bytes = &bytes[n..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+async fn receive(tcp: &TcpStream, part: &mut [u8]) -> io::Result<usize> {
+    loop {
+        tcp.readable().await?;
+        match tcp.try_read(part) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            done => return done,
+        }
+    }
+}
+
+fn invalid(error: MseError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
