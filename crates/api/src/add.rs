@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use crate::check::{
     self, Check, MAX_BYTES, MAX_GLOB, MAX_GLOBS, MAX_LABEL, MAX_LIST, MAX_NAME, MAX_PATH,
-    MAX_PEERS, MAX_PRIORITIES, MAX_SOURCE,
+    MAX_PRIORITIES, MAX_SOURCE,
 };
 use crate::ids::{Hash, TransferId};
 use crate::problem::Problem;
@@ -181,14 +181,7 @@ impl Check for AddOptions {
         for print in &self.fingerprints {
             check::range("options.fingerprints.len", print.len, 0, MAX_BYTES)?;
         }
-        check::list("options.peers", &self.peers, MAX_PEERS)?;
-        for peer in &self.peers {
-            if peer.parse::<std::net::SocketAddr>().is_err() {
-                return Err(Problem::invalid(format!(
-                    "options.peers contains {peer}, which is no IP:PORT."
-                )));
-            }
-        }
+        check::addresses("options.peers", &self.peers)?;
         self.limits.check()?;
         self.goals.check()?;
         if self.folder.is_some() && self.root.is_some() {
@@ -350,6 +343,21 @@ impl Check for Rename {
             )));
         }
         Ok(())
+    }
+}
+
+/// Peers to try for a transfer that is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MorePeers {
+    /// Their addresses, as IP:PORT.
+    #[schema(max_items = 1000)]
+    pub peers: Vec<String>,
+}
+
+impl Check for MorePeers {
+    fn check(&self) -> Result<(), Problem> {
+        check::addresses("peers", &self.peers)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Ranges of values in requests. What is said here is said again in the OpenAPI document, beside
 //! each field.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::problem::{Kind, Problem};
@@ -17,6 +18,8 @@ pub(crate) const MAX_SOURCE: usize = 65_536;
 pub(crate) const MAX_LIST: usize = 64;
 /// Most peers in a request.
 pub(crate) const MAX_PEERS: usize = 1_000;
+/// Most numbers of transfers in a request.
+pub(crate) const MAX_IDS: usize = 10_000;
 /// Most globs in a request.
 pub(crate) const MAX_GLOBS: usize = 200;
 /// Longest glob, in characters: all of them fit into a request of a megabyte.
@@ -87,6 +90,19 @@ pub(crate) fn range<T: PartialOrd + std::fmt::Display>(
     Err(Problem::invalid(format!(
         "{key} is {value}, where {least} to {most} is possible."
     )))
+}
+
+/// `key` must be a list of IP:PORT.
+pub(crate) fn addresses(key: &str, addresses: &[String]) -> Result<(), Problem> {
+    list(key, addresses, MAX_PEERS)?;
+    let wrong = |text: &&String| text.parse::<SocketAddr>().is_err();
+    match addresses.iter().find(wrong) {
+        None => Ok(()),
+        Some(text) => {
+            let detail = format!("{key} contains {text}, which is no IP:PORT.");
+            Err(Problem::invalid(detail))
+        }
+    }
 }
 
 /// `key` must be a list of at most so many.

@@ -16,12 +16,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use blocking::Blocking;
-pub use follower::Follower;
+pub use follower::{Follower, Said};
 
 use crate::add::{
-    Add, AddBody, AddOptions, Deleted, Move, Preview, PreviewBody, Removed, Rename, Source,
-    TransferPatch,
+    Add, AddBody, AddOptions, Deleted, MorePeers, Move, Preview, PreviewBody, Removed, Rename,
+    Source, TransferPatch,
 };
+use crate::bulk::{Bulk, BulkAnswer};
 use crate::detail::{File, Peer, Tracker};
 use crate::ids::{EventId, TransferId, encoded};
 use crate::label::{Label, LabelPatch};
@@ -30,6 +31,7 @@ use crate::query::{Cut, Items, Page, Query};
 use crate::settings::{Settings, SettingsPatch};
 use crate::status::{LoginLink, Status};
 use crate::transfer::Transfer;
+use crate::view::{ViewEvent, ViewQuery};
 use connection::Connections;
 
 /// Where a daemon is.
@@ -215,6 +217,17 @@ impl Client {
         self.send(Method::PATCH, &path, patch).await
     }
 
+    /// Has these addresses tried for it.
+    pub async fn add_peers(&self, id: TransferId, peers: &MorePeers) -> Result<Transfer> {
+        let path = format!("/api/v1/transfers/{id}/peers");
+        self.send(Method::POST, &path, peers).await
+    }
+
+    /// Does one thing to many.
+    pub async fn bulk(&self, bulk: &Bulk) -> Result<BulkAnswer> {
+        self.send(Method::POST, "/api/v1/bulk", bulk).await
+    }
+
     /// Pauses a transfer.
     pub async fn pause(&self, id: TransferId) -> Result<Transfer> {
         self.order(id, "pause").await
@@ -314,7 +327,14 @@ impl Client {
 
     /// Follows what changes, from what was seen or from a snapshot.
     pub fn follow(&self, since: Option<EventId>) -> Follower {
-        Follower::new(self.connections.address().clone(), since)
+        let path = "/api/v1/events".to_owned();
+        Follower::new(self.connections.address().clone(), path, since)
+    }
+
+    /// Follows one transfer: each part as a whole first, then what differs.
+    pub fn follow_one(&self, id: TransferId, query: &ViewQuery) -> Follower<ViewEvent> {
+        let path = format!("/api/v1/transfers/{id}/events?{}", query_text(query));
+        Follower::new(self.connections.address().clone(), path, None)
     }
 }
 
@@ -323,7 +343,7 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
 }
 
 /// A query as a URL has it.
-fn query_text(query: &Query) -> String {
+fn query_text(query: &impl Serialize) -> String {
     let value = serde_json::to_value(query).expect("our types are JSON");
     let fields = value.as_object().expect("a query has fields").iter();
     let pairs = fields.map(|(name, value)| match value.as_str() {

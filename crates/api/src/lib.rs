@@ -8,6 +8,7 @@
 //! Not here: HTTP (`gateway::http`), and what a daemon does with a request (`node`).
 
 mod add;
+mod bulk;
 mod change;
 mod check;
 pub mod client;
@@ -24,11 +25,14 @@ mod settings;
 mod status;
 mod table;
 mod transfer;
+mod view;
+mod watch;
 
 pub use add::{
-    Add, AddBody, AddOptions, Deleted, FilePriority, Fingerprint, Move, Preview, PreviewBody,
-    PreviewFile, Removed, Rename, Source, TransferPatch,
+    Add, AddBody, AddOptions, Deleted, FilePriority, Fingerprint, MorePeers, Move, Preview,
+    PreviewBody, PreviewFile, Removed, Rename, Source, TransferPatch,
 };
+pub use bulk::{Bulk, BulkAnswer, BulkResult, Filter, Verb, Which};
 pub use change::{Change, Event, Moment, Notice, Snapshot};
 pub use check::Check;
 pub use content::{ChunkSender, Chunks, Content, ContentFile, ContentListing, MAX_CHUNK};
@@ -46,3 +50,7 @@ pub use settings::{
 pub use status::{LoginLink, Metrics, Session, SessionBody, Status, Totals};
 pub use table::{Row, Table};
 pub use transfer::{Cause, Progress, State, Transfer};
+pub use view::{
+    FileChange, PeerChange, TrackerChange, View, ViewEvent, ViewPart, ViewParts, ViewQuery,
+};
+pub use watch::{Sight, Watch};

@@ -12,6 +12,7 @@ use crate::label::Label;
 use crate::settings::Settings;
 use crate::status::Totals;
 use crate::table::{Row, Table};
+use crate::watch::Watch;
 
 /// Most rows of a [`Part`]: some 150 KB of JSON when they are new. It bounds what a slow client
 /// keeps alive.
@@ -26,8 +27,17 @@ pub struct Live {
 #[derive(Debug)]
 struct Shared {
     table: RwLock<Table>,
-    /// Told of each revision; true when there will be no more.
-    closed: watch::Sender<bool>,
+    /// Sent with each revision.
+    signal: watch::Sender<Signal>,
+}
+
+/// What those who wait are told besides the table.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Signal {
+    /// There will be no more.
+    pub closed: bool,
+    /// Counts what no row shows.
+    pub stirred: u32,
 }
 
 impl Live {
@@ -37,7 +47,7 @@ impl Live {
         Live {
             shared: Arc::new(Shared {
                 table: RwLock::new(table),
-                closed: watch::Sender::new(false),
+                signal: watch::Sender::default(),
             }),
         }
     }
@@ -62,7 +72,7 @@ impl Live {
             .unwrap_or_else(PoisonError::into_inner);
         let value = update(&mut table);
         if table.commit() {
-            self.shared.closed.send_modify(|_| {});
+            self.shared.signal.send_modify(|_| {});
         }
         value
     }
@@ -75,7 +85,7 @@ impl Live {
             .map(|id| id.revision);
         Changes {
             live: self.clone(),
-            closed: self.shared.closed.subscribe(),
+            signal: self.shared.signal.subscribe(),
             run: now.run,
             anew: since.is_none(),
             seen: since.unwrap_or(0),
@@ -85,9 +95,25 @@ impl Live {
         }
     }
 
+    /// Watches one transfer, if there is one of this number.
+    pub fn watch(&self, id: TransferId) -> Option<Watch> {
+        self.read(|table| table.get(id).is_some())
+            .then(|| Watch::new(self.clone(), self.shared.signal.subscribe(), id))
+    }
+
+    /// Something about a transfer changed that no row shows, as the priority of a file: those who
+    /// watch one look again.
+    pub fn stir(&self) {
+        self.shared
+            .signal
+            .send_modify(|signal| signal.stirred = signal.stirred.wrapping_add(1));
+    }
+
     /// There will be no more changes: followers come to their end.
     pub fn close(&self) {
-        self.shared.closed.send_replace(true);
+        self.shared
+            .signal
+            .send_modify(|signal| signal.closed = true);
     }
 }
 
@@ -99,7 +125,7 @@ impl Live {
 #[derive(Debug)]
 pub struct Changes {
     live: Live,
-    closed: watch::Receiver<bool>,
+    signal: watch::Receiver<Signal>,
     run: RunId,
     /// The client is to start anew.
     anew: bool,
@@ -122,10 +148,10 @@ impl Changes {
             if let Some(part) = self.ready.pop_front() {
                 return Some(part);
             }
-            let closed = *self.closed.borrow_and_update();
+            let closed = self.signal.borrow_and_update().closed;
             let live = self.live.clone();
             live.read(|table| self.look(table));
-            if self.ready.is_empty() && (closed || self.closed.changed().await.is_err()) {
+            if self.ready.is_empty() && (closed || self.signal.changed().await.is_err()) {
                 return None;
             }
         }

@@ -1,6 +1,7 @@
 //! What a daemon does for whoever may ask it. `node` implements it; `gateway` translates to it.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::add::{Add, Deleted, Move, Preview, Rename, Source, TransferPatch};
@@ -13,6 +14,7 @@ use crate::query::{Cut, Items, Page, Query};
 use crate::settings::{Settings, SettingsPatch};
 use crate::status::{Metrics, Status};
 use crate::table::Row;
+use crate::watch::Watch;
 
 /// A daemon, to those who may command it.
 ///
@@ -44,6 +46,17 @@ pub trait Service: Send + Sync + 'static {
         &self,
         id: TransferId,
     ) -> impl Future<Output = Result<Vec<Tracker>, Problem>> + Send;
+
+    /// Watches it.
+    fn watch(&self, id: TransferId) -> impl Future<Output = Result<Watch, Problem>> + Send;
+
+    /// Tries these addresses for it. A private one (BEP 27) and one that does not run are a
+    /// [`Kind::Conflict`](crate::Kind::Conflict).
+    fn add_peers(
+        &self,
+        id: TransferId,
+        peers: Vec<SocketAddr>,
+    ) -> impl Future<Output = Result<Arc<Row>, Problem>> + Send;
 
     /// Adds a transfer. One that is there already is
     /// [`Kind::AlreadyPresent`](crate::Kind::AlreadyPresent), about its path.

@@ -9,6 +9,7 @@
 
 mod answer;
 mod body;
+mod details;
 mod events;
 mod guard;
 mod login;

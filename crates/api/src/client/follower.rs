@@ -1,6 +1,7 @@
 //! Following what changes, across broken connections and restarts of the daemon.
 
 use std::collections::VecDeque;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use super::sse::{Message, Parser};
 use super::{Address, ClientError, Result};
 use crate::change::Event;
 use crate::ids::EventId;
+use crate::view::ViewEvent;
 
 /// How long to wait before coming back.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -27,16 +29,40 @@ const SILENCE: Duration = Duration::from_secs(75);
 /// How long the daemon may take to begin to answer.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 
+/// What a stream of events says: [`Event`], or [`ViewEvent`] of one transfer.
+pub trait Said: Sized {
+    /// Reads a message by its name; `None`: a name that this client does not know.
+    ///
+    /// # Errors
+    /// The data is not what the name promises.
+    fn read(name: &str, data: &str) -> serde_json::Result<Option<Self>>;
+}
+
+impl Said for Event {
+    fn read(name: &str, data: &str) -> serde_json::Result<Option<Event>> {
+        Event::read(name, data)
+    }
+}
+
+impl Said for ViewEvent {
+    fn read(name: &str, data: &str) -> serde_json::Result<Option<ViewEvent>> {
+        ViewEvent::read(name, data)
+    }
+}
+
 /// What changes, as a client sees it. When a connection breaks it comes back and goes on where it
-/// was; a daemon that was restarted sends a snapshot.
+/// was; a daemon that was restarted sends a snapshot. Of one transfer everything is sent again,
+/// and one that is gone is a problem of kind `not-found`.
 #[derive(Debug)]
-pub struct Follower {
+pub struct Follower<E = Event> {
     address: Address,
+    path: String,
     seen: Option<EventId>,
     /// Messages that are here.
     ready: VecDeque<Message>,
     stream: Option<Stream>,
     patience: Duration,
+    said: PhantomData<fn() -> E>,
 }
 
 #[derive(Debug)]
@@ -47,20 +73,22 @@ struct Stream {
     _sender: SendRequest<Full<Bytes>>,
 }
 
-impl Follower {
-    pub(super) fn new(address: Address, since: Option<EventId>) -> Follower {
+impl<E: Said> Follower<E> {
+    pub(super) fn new(address: Address, path: String, since: Option<EventId>) -> Follower<E> {
         Follower {
             address,
+            path,
             seen: since,
             ready: VecDeque::new(),
             stream: None,
             patience: PATIENCE,
+            said: PhantomData,
         }
     }
 
     /// Looks for a daemon that is away for this long, in place of 15 seconds.
     #[must_use]
-    pub fn with_patience(self, patience: Duration) -> Follower {
+    pub fn with_patience(self, patience: Duration) -> Follower<E> {
         Follower { patience, ..self }
     }
 
@@ -74,7 +102,7 @@ impl Follower {
     /// # Errors
     /// The daemon refuses (a wrong token), stays away, or says what this client does not
     /// understand. It may be asked again.
-    pub async fn next(&mut self) -> Result<Event> {
+    pub async fn next(&mut self) -> Result<E> {
         let mut last_heard = Instant::now();
         loop {
             if let Some(message) = self.ready.pop_front() {
@@ -101,8 +129,8 @@ impl Follower {
         }
     }
 
-    fn take(&mut self, message: &Message) -> Result<Option<Event>> {
-        let event = Event::read(&message.name, &message.data)
+    fn take(&mut self, message: &Message) -> Result<Option<E>> {
+        let event = E::read(&message.name, &message.data)
             .map_err(|error| ClientError::Answer(format!("{} {error}", message.name)))?;
         if let Some(id) = &message.id {
             self.seen = id.parse().ok();
@@ -134,7 +162,7 @@ impl Follower {
     }
 
     async fn open(&self) -> Result<Stream> {
-        let mut request = request(&self.address, Method::GET, "/api/v1/events")?;
+        let mut request = request(&self.address, Method::GET, &self.path)?;
         if let Some(seen) = self.seen {
             let id = HeaderValue::try_from(seen.to_string()).expect("an id is ASCII");
             request.headers_mut().insert("last-event-id", id);

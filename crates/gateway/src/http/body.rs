@@ -131,7 +131,10 @@ fn parse<T: DeserializeOwned + Serialize + Check>(bytes: &[u8]) -> Result<T, Ref
     let value = T::deserialize(&said).map_err(unfit)?;
     let meant = serde_json::to_value(&value).expect("our types are JSON");
     if !same_shape(&said, &meant) {
-        return Err(Problem::invalid("The JSON has a list where an object is wanted.").into());
+        return Err(Problem::invalid(
+            "The JSON has a list where an object is wanted, or an object where a text is.",
+        )
+        .into());
     }
     value.check()?;
     Ok(value)
@@ -165,7 +168,8 @@ fn same_shape(said: &Value, meant: &Value) -> bool {
             .iter()
             .zip(meant)
             .all(|(said, meant)| same_shape(said, meant)),
-        (_, Value::Object(_)) => false,
+        // Neither is a variant of an enum, a text, taken as an object of one field.
+        (_, Value::Object(_)) | (Value::Object(_), _) => false,
         _ => true,
     }
 }

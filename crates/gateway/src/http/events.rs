@@ -1,18 +1,20 @@
-//! The event stream: server-sent events (WHATWG HTML §9.2) of what changes.
+//! The event stream: server-sent events (WHATWG HTML §9.2) of what changes; and what it has in
+//! common with that of [one transfer](super::details).
 //!
 //! A follower costs its place in the changes and one part: what it is sent next is looked up when
 //! its connection has room. One that does not read at all is dropped by [`patient`](super::patient).
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{Changes, Check, EventId, Kind, Part, Problem, Service};
+use api::{Changes, Check, EventId, Kind, Problem, Service};
 use axum::body::Body;
 use axum::extract::State;
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, StatusCode};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
@@ -59,14 +61,39 @@ impl Check for Since {
 pub(crate) async fn events<S: Service>(
     State(app): State<Arc<App<S>>>,
     headers: HeaderMap,
-    Params(Since { mut since }): Params<Since>,
+    Params(Since { since }): Params<Since>,
 ) -> Answer {
-    if let Some(last) = headers.get("last-event-id") {
-        let id = last.to_str().ok().and_then(|text| text.parse().ok());
-        since = Some(id.ok_or_else(|| {
-            Refusal::new(Kind::Malformed, "Last-Event-ID is not an id of an event.")
-        })?);
+    let since = last_id(&headers)?.or(since);
+    let changes = app.service.changes(since).await?;
+    follow(&app, changes)
+}
+
+/// The id that a client which comes back has seen.
+pub(super) fn last_id(headers: &HeaderMap) -> Result<Option<EventId>, Refusal> {
+    let Some(last) = headers.get("last-event-id") else {
+        return Ok(None);
+    };
+    let id = last.to_str().ok().and_then(|text| text.parse().ok());
+    let wrong = || Refusal::new(Kind::Malformed, "Last-Event-ID is not an id of an event.");
+    id.ok_or_else(wrong).map(Some)
+}
+
+/// What a stream is made of.
+pub(super) trait Source: Send + 'static {
+    /// The next message, as soon as there is one; `None` at the end. It may be dropped while it
+    /// waits.
+    fn next(&mut self) -> impl Future<Output = Option<Bytes>> + Send;
+}
+
+impl Source for Changes {
+    async fn next(&mut self) -> Option<Bytes> {
+        let part = Changes::next(self).await?;
+        Some(message(part.id, part.name(), &part))
     }
+}
+
+/// Sends what comes, if there are not too many who follow already.
+pub(super) fn follow<S: Service>(app: &App<S>, source: impl Source) -> Answer {
     let Ok(permit) = Arc::clone(&app.followers).try_acquire_owned() else {
         return Err(Refusal::new(
             Kind::Unavailable,
@@ -77,7 +104,7 @@ pub(crate) async fn events<S: Service>(
         ));
     };
     let follower = Follower {
-        changes: app.service.changes(since).await?,
+        source,
         heartbeat: app.heartbeat,
         greeted: false,
         _permit: permit,
@@ -93,37 +120,38 @@ pub(crate) async fn events<S: Service>(
     ))
 }
 
-struct Follower {
-    changes: Changes,
+struct Follower<T> {
+    source: T,
     heartbeat: Duration,
     greeted: bool,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Follower {
+impl<T: Source> Follower<T> {
     async fn next(&mut self) -> Option<Bytes> {
         if !self.greeted {
             // The client hears at once that it is connected.
             self.greeted = true;
             return Some(Bytes::from_static(RETRY.as_bytes()));
         }
-        match timeout(self.heartbeat, self.changes.next()).await {
+        match timeout(self.heartbeat, self.source.next()).await {
             Err(_) => Some(Bytes::from_static(COMMENT)),
-            Ok(part) => Some(message(&part?)),
+            Ok(message) => message,
         }
     }
 }
 
-fn message(part: &Part) -> Bytes {
+/// A message as it is sent.
+pub(super) fn message(id: Option<EventId>, name: &str, data: &impl Serialize) -> Bytes {
     let mut bytes = Vec::with_capacity(256);
-    if let Some(id) = part.id {
+    if let Some(id) = id {
         bytes.extend_from_slice(format!("id: {id}\n").as_bytes());
     }
     bytes.extend_from_slice(b"event: ");
-    bytes.extend_from_slice(part.name().as_bytes());
+    bytes.extend_from_slice(name.as_bytes());
     bytes.extend_from_slice(b"\ndata: ");
     // JSON has no line breaks of its own.
-    serde_json::to_writer(&mut bytes, part).expect("our types are JSON");
+    serde_json::to_writer(&mut bytes, data).expect("our types are JSON");
     bytes.extend_from_slice(b"\n\n");
     bytes.into()
 }

@@ -26,13 +26,14 @@ mod tests {
     use std::path::Path;
 
     use api::{
-        Change, Kind, Label, Notice, Problem, Settings, Snapshot, Totals, Transfer, TransferId,
+        Change, File, FileChange, Items, Kind, Label, Notice, Peer, PeerChange, Problem, Settings,
+        Snapshot, Totals, Tracker, TrackerChange, Transfer, TransferId,
     };
     use serde_json::{Map, Value, json};
     use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
     use utoipa::{Modify, OpenApi, ToSchema};
 
-    use super::super::{events, login, metrics, routes};
+    use super::super::{details, events, login, metrics, routes};
 
     /// What the event stream carries: each property is the name of an event, its schema that of
     /// the event's data.
@@ -50,6 +51,25 @@ mod tests {
         totals: Totals,
     }
 
+    /// What the event stream of one transfer carries: each property is the name of an event, its
+    /// schema that of the event's data.
+    #[derive(ToSchema)]
+    #[schema(rename_all = "kebab-case")]
+    #[expect(dead_code, reason = "a schema")]
+    struct ViewEventData {
+        transfer: Transfer,
+        transfer_changed: Vec<Change>,
+        files: Items<File>,
+        files_changed: Vec<FileChange>,
+        peers: Vec<Peer>,
+        peers_added: Vec<Peer>,
+        peers_changed: Vec<PeerChange>,
+        peers_removed: Vec<String>,
+        trackers: Vec<Tracker>,
+        trackers_changed: Vec<TrackerChange>,
+        removed: Vec<TransferId>,
+    }
+
     #[derive(OpenApi)]
     #[openapi(
         info(
@@ -60,14 +80,14 @@ mod tests {
         servers((url = "http://127.0.0.1:7117")),
         security(("token" = [])),
         modifiers(&Common),
-        components(schemas(Problem, EventData)),
+        components(schemas(Problem, EventData, ViewEventData)),
         paths(
             routes::index, routes::healthz, metrics::metrics, super::document,
             login::make_link, login::log_in, login::log_out,
             routes::status, routes::reload, routes::shutdown, routes::settings, routes::update_settings,
-            events::events,
+            events::events, details::details,
             routes::list, routes::add, routes::preview, routes::transfer_row, routes::update, routes::remove,
-            routes::files, routes::peers, routes::trackers,
+            routes::files, routes::peers, routes::add_peers, routes::trackers, routes::bulk,
             routes::pause, routes::resume, routes::recheck, routes::move_data, routes::rename,
             routes::labels, routes::add_label, routes::update_label, routes::remove_label,
         ),
@@ -168,11 +188,23 @@ mod tests {
             "required": ["folder", "root"],
             "properties": {"folder": {"type": "string"}, "root": {"type": "string"}},
         });
+        // Of a variant there is its name and nothing else.
+        for variants in ["Which", "Verb"] {
+            let variants = schemas[variants]["oneOf"].as_array_mut().unwrap();
+            let objects = variants.iter_mut().filter(|one| one["type"] == "object");
+            objects.for_each(|one| one["additionalProperties"] = false.into());
+        }
+        schemas["Which"]["oneOf"][0]["properties"]["ids"]["maxItems"] = 10_000.into();
+        let update = schemas["Verb"]["oneOf"].as_array_mut().unwrap().last_mut();
+        let own = ["name", "priorities", "queue_position"];
+        let own = own.map(|name| json!({"required": [name]}));
+        update.unwrap()["properties"]["update"]["not"] = json!({"anyOf": own});
         let items = [
             ("AddOptions", "tags", &tag),
             ("TransferPatch", "tags", &tag),
             ("AddOptions", "select", &json!({"maxLength": 1024})),
             ("AddOptions", "peers", &address),
+            ("MorePeers", "peers", &address),
         ];
         for (schema, property, ranges) in items {
             let items = &mut schemas[schema]["properties"][property]["items"];

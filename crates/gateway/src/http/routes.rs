@@ -1,5 +1,6 @@
 //! Which path leads where.
 
+mod bulk;
 mod daemon;
 mod labels;
 mod transfers;
@@ -13,8 +14,9 @@ use axum::routing::{delete, get, patch, post};
 
 use super::answer::{method_not_allowed, not_found};
 use super::guard::guard;
-use super::{App, events, login, metrics, openapi};
+use super::{App, details, events, login, metrics, openapi};
 
+pub(crate) use bulk::*;
 pub(crate) use daemon::*;
 pub(crate) use labels::*;
 pub(crate) use transfers::*;
@@ -50,8 +52,10 @@ pub(crate) fn router<S: Service>(app: Arc<App<S>>) -> Router {
                 .patch(update::<S>)
                 .delete(remove::<S>),
         )
+        .route("/api/v1/bulk", post(bulk::<S>))
+        .route(&of("events"), get(details::details::<S>))
         .route(&of("files"), get(files::<S>))
-        .route(&of("peers"), get(peers::<S>))
+        .route(&of("peers"), get(peers::<S>).post(add_peers::<S>))
         .route(&of("trackers"), get(trackers::<S>))
         .route(&of("pause"), post(pause::<S>))
         .route(&of("resume"), post(resume::<S>))

@@ -10,25 +10,26 @@ use tokio::net::TcpStream;
 use crate::harness::{Daemon, within};
 
 /// An event stream read by hand.
-struct Stream {
+pub struct Stream {
     lines: BufReader<TcpStream>,
 }
 
 /// What is between two empty lines; the chunk lengths of HTTP are passed over.
 #[derive(Debug)]
-struct Message {
-    id: Option<String>,
-    name: String,
-    data: Value,
+pub struct Message {
+    pub id: Option<String>,
+    pub name: String,
+    pub data: Value,
 }
 
 impl Stream {
     async fn open(daemon: &Daemon, query: &str, headers: &str) -> Stream {
+        Stream::open_at(daemon, &format!("/api/v1/events{query}"), headers).await
+    }
+
+    pub async fn open_at(daemon: &Daemon, path: &str, headers: &str) -> Stream {
         let mut stream = daemon.connect().await;
-        let head = daemon.head(
-            &format!("GET /api/v1/events{query}"),
-            &format!("{headers}\r\n"),
-        );
+        let head = daemon.head(&format!("GET {path}"), &format!("{headers}\r\n"));
         stream.write_all(head.as_bytes()).await.unwrap();
         let mut lines = BufReader::new(stream);
         let mut head = String::new();
@@ -40,6 +41,17 @@ impl Stream {
         Stream { lines }
     }
 
+    /// It must come to its end, which is a chunk of no length, without another message.
+    pub async fn ends(mut self) {
+        loop {
+            let line = self.line().await;
+            assert!(!line.starts_with("event:"), "{line}");
+            if line == "0" {
+                return;
+            }
+        }
+    }
+
     /// The next line that is of the stream.
     async fn line(&mut self) -> String {
         let mut line = String::new();
@@ -47,7 +59,7 @@ impl Stream {
         line.trim_end().to_owned()
     }
 
-    async fn next(&mut self) -> Message {
+    pub async fn next(&mut self) -> Message {
         let mut message = Message {
             id: None,
             name: String::new(),
@@ -67,7 +79,7 @@ impl Stream {
     }
 }
 
-fn now(daemon: &Daemon) -> EventId {
+pub fn now(daemon: &Daemon) -> EventId {
     daemon.fake.live.read(Table::id)
 }
 

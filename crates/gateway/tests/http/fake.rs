@@ -1,14 +1,14 @@
 //! A daemon in memory: it has a table and does at once what it is asked.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 use api::{
     Add, Cause, Changes, Cut, Deleted, EventId, File, Items, Kind, Label, LabelPatch, Live,
     Metrics, Move, Page, Peer, PeerClass, Preview, PreviewFile, Problem, Query, Rename, Row, RunId,
     Service, Settings, SettingsPatch, Source, State, Status, Table, Totals, Tracker, TrackerState,
-    Transfer, TransferId, TransferPatch,
+    Transfer, TransferId, TransferPatch, Watch,
 };
 
 /// A daemon whose transfers are made up.
@@ -18,6 +18,14 @@ pub struct Fake {
     next: AtomicU32,
     /// How often it was asked to stop.
     pub stops: AtomicU32,
+    /// Peers of each of its transfers.
+    pub peers: Mutex<Vec<Peer>>,
+    /// The priority of all files.
+    pub priority: AtomicU8,
+    /// How often peers were asked for.
+    pub peer_looks: AtomicU32,
+    /// How often files were asked for.
+    pub file_looks: AtomicU32,
 }
 
 impl Fake {
@@ -31,6 +39,10 @@ impl Fake {
             live: Live::new(table),
             next: AtomicU32::new(transfers + 1),
             stops: AtomicU32::new(0),
+            peers: Mutex::new(vec![peer("192.0.2.1:6881")]),
+            priority: AtomicU8::new(4),
+            peer_looks: AtomicU32::new(0),
+            file_looks: AtomicU32::new(0),
         }
     }
 
@@ -48,6 +60,29 @@ impl Fake {
         self.live
             .read(|table| table.get(id).cloned())
             .ok_or_else(|| Problem::no_transfer(id))
+    }
+}
+
+/// A connected peer.
+pub fn peer(address: &str) -> Peer {
+    Peer {
+        address: address.into(),
+        client: Some("Starling 0.1".into()),
+        source: "dht".into(),
+        class: PeerClass::Other,
+        progress: 0.5,
+        rate_down: 1,
+        rate_up: 2,
+        received: 3,
+        sent: 4,
+        interested: true,
+        choking: false,
+        peer_interested: false,
+        peer_choking: true,
+        snubbed: false,
+        encrypted: false,
+        incoming: true,
+        connected_seconds: 9,
     }
 }
 
@@ -107,12 +142,14 @@ impl Service for Fake {
 
     async fn files(&self, id: TransferId, cut: Cut) -> Result<Items<File>, Problem> {
         let count = self.row(id)?.transfer.files as usize;
+        self.file_looks.fetch_add(1, Ordering::Relaxed);
+        let priority = self.priority.load(Ordering::Relaxed);
         let file = |index| File {
             index: index as u32,
             path: format!("disc/{index}.bin"),
             size: 100,
             done: 50,
-            priority: 4,
+            priority,
             content_url: Some(format!("http://{id}.localhost:7118/disc/{index}.bin")),
         };
         Ok(Items::cut((0..count).map(file), cut))
@@ -120,25 +157,8 @@ impl Service for Fake {
 
     async fn peers(&self, id: TransferId) -> Result<Vec<Peer>, Problem> {
         self.row(id)?;
-        Ok(vec![Peer {
-            address: "192.0.2.1:6881".into(),
-            client: Some("Starling 0.1".into()),
-            source: "dht".into(),
-            class: PeerClass::Other,
-            progress: 0.5,
-            rate_down: 1,
-            rate_up: 2,
-            received: 3,
-            sent: 4,
-            interested: true,
-            choking: false,
-            peer_interested: false,
-            peer_choking: true,
-            snubbed: false,
-            encrypted: false,
-            incoming: true,
-            connected_seconds: 9,
-        }])
+        self.peer_looks.fetch_add(1, Ordering::Relaxed);
+        Ok(self.peers.lock().expect("nobody panics with it").clone())
     }
 
     async fn trackers(&self, id: TransferId) -> Result<Vec<Tracker>, Problem> {
@@ -153,6 +173,14 @@ impl Service for Fake {
             peers: 3,
             next_at: None,
         }])
+    }
+
+    async fn watch(&self, id: TransferId) -> Result<Watch, Problem> {
+        self.live.watch(id).ok_or_else(|| Problem::no_transfer(id))
+    }
+
+    async fn add_peers(&self, id: TransferId, peers: Vec<SocketAddr>) -> Result<Arc<Row>, Problem> {
+        self.edit(id, |transfer| transfer.known += peers.len() as u32)
     }
 
     async fn add(&self, add: Add) -> Result<Arc<Row>, Problem> {

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod bulk;
 mod client;
+mod details;
 mod events;
 mod fake;
 mod guard;

@@ -1,5 +1,6 @@
 //! What is asked of a daemon, answered.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -7,7 +8,7 @@ use std::time::UNIX_EPOCH;
 use api::{
     Add, Changes, Check, Cut, Deleted, EventId, File, Items, Kind, Label, LabelPatch, Metrics,
     Move, Page, Peer, Preview, Problem, Query, Rename, Row, Service, Settings, SettingsPatch,
-    Source, Status, Tracker, TransferId, TransferPatch,
+    Source, Status, Tracker, TransferId, TransferPatch, Watch,
 };
 use swarm::TorrentId;
 
@@ -364,6 +365,35 @@ impl Service for Daemon {
         trackers.await.map_err(|_| Problem::stopping())
     }
 
+    async fn watch(&self, id: TransferId) -> Result<Watch, Problem> {
+        let watch = self.shared.live.watch(id);
+        watch.ok_or_else(|| Problem::no_transfer(id))
+    }
+
+    async fn add_peers(&self, id: TransferId, peers: Vec<SocketAddr>) -> Result<Arc<Row>, Problem> {
+        let (private, runs) =
+            self.edit(id.0, |entry| (entry.record.facts.private, entry.runs()))?;
+        if private {
+            return Err(Problem::new(
+                Kind::Conflict,
+                "It is private: its peers come from its trackers alone.",
+            ));
+        }
+        if !runs {
+            return Err(Problem::new(
+                Kind::Conflict,
+                "It does not run. Resume it, and name the peers then.",
+            ));
+        }
+        let told = self.shared.node.call(move |driver| {
+            driver.rouse(TorrentId(id.0));
+            let source = swarm::Source::Direct;
+            driver.tell(swarm::Input::Peers(TorrentId(id.0), source, peers));
+        });
+        told.await.map_err(|_| Problem::stopping())?;
+        self.row(id.0)
+    }
+
     async fn add(&self, add: Add) -> Result<Arc<Row>, Problem> {
         let daemon = self.clone();
         let id = whole(async move { daemon.add_new(add).await }).await?;
@@ -443,6 +473,8 @@ impl Service for Daemon {
             }
         });
         tell.await.map_err(|_| Problem::stopping())?;
+        // Priorities of files are in no row.
+        self.shared.live.stir();
         self.wish(id);
         Ok(row)
     }

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use api::{
-    AddBody, Check, Cut, Deleted, File, Items, Move, Page, Peer, Preview, PreviewBody, Problem,
-    Query, Removed, Rename, Row, Service, Tracker, Transfer, TransferPatch,
+    AddBody, Check, Cut, Deleted, File, Items, MorePeers, Move, Page, Peer, Preview, PreviewBody,
+    Problem, Query, Removed, Rename, Row, Service, Tracker, Transfer, TransferPatch,
 };
 use axum::body::Body;
 use axum::extract::State;
@@ -218,6 +218,28 @@ pub(crate) async fn files<S: Service>(
 )]
 pub(crate) async fn peers<S: Service>(State(app): State<Arc<App<S>>>, Id(id): Id) -> Answer {
     ok(&app.service.peers(id).await?)
+}
+
+/// Have peers tried for a transfer
+///
+/// A private one takes none (BEP 27), and one that does not run has no use for any: both are a
+/// `conflict`.
+#[utoipa::path(
+    post,
+    path = "/api/v1/transfers/{id}/peers",
+    tag = "transfers",
+    params(("id" = u32, Path, description = "Its number.")),
+    request_body = MorePeers,
+    responses((status = 202, body = Transfer)),
+)]
+pub(crate) async fn add_peers<S: Service>(
+    State(app): State<Arc<App<S>>>,
+    Id(id): Id,
+    Json(MorePeers { peers }): Json<MorePeers>,
+) -> Answer {
+    // They were checked: each is an address.
+    let peers = peers.iter().filter_map(|peer| peer.parse().ok()).collect();
+    begun(&*app.service.add_peers(id, peers).await?)
 }
 
 /// List trackers of a transfer
