@@ -35,7 +35,7 @@ impl Signs for Marks {
     }
 }
 
-pub(crate) fn start(scenario: &Scenario, role: Role) -> Peer {
+pub(crate) fn start(scenario: &Scenario, role: Role, encrypted: bool) -> Peer {
     let addr = scenario.next_addr();
     let home = scenario.home(addr);
     let (hook, complete) = (home.join("hook"), home.join("complete"));
@@ -73,6 +73,9 @@ pub(crate) fn start(scenario: &Scenario, role: Role) -> Peer {
         .arg("--on-bt-download-complete")
         .arg(&hook)
         .env("HOME", &home);
+    if encrypted {
+        command.args(["--bt-require-crypto=true", "--bt-min-crypto-level=arc4"]);
+    }
     match &role {
         Role::Seed(_) => command.args([
             "--bt-seed-unverified=true",

@@ -148,6 +148,26 @@ impl Libtorrent {
         })
     }
 
+    /// It speaks to nobody who does not encrypt all of it.
+    pub fn encrypted(self) -> Libtorrent {
+        const FORCED: [&str; 4] = [
+            "in_enc_policy=0",
+            "out_enc_policy=0",
+            "allowed_enc_level=2",
+            "prefer_rc4=1",
+        ];
+        let set = |it: Libtorrent, setting| it.arg("--set").arg(setting);
+        FORCED.into_iter().fold(self, set)
+    }
+
+    /// It does not know how to encrypt.
+    pub fn unencrypted(self) -> Libtorrent {
+        self.arg("--set")
+            .arg("in_enc_policy=2")
+            .arg("--set")
+            .arg("out_enc_policy=2")
+    }
+
     /// Bytes a second that it sends at most.
     pub fn limit_up(self, bytes: u64) -> Libtorrent {
         self.arg("--limit-up").arg(bytes)

@@ -112,6 +112,11 @@ impl Peer {
         });
     }
 
+    /// It has everything.
+    pub fn is_complete(&mut self) -> bool {
+        self.signs.complete(&mut self.child)
+    }
+
     /// Waits until it has everything, and compares that with the original.
     pub fn receives(&mut self, content: &Content, within: Duration) {
         self.completes(within);

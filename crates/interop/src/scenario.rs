@@ -105,13 +105,17 @@ impl Scenario {
 
     /// Puts what a `Starling` fetches on a small disk of its own, and tells where that is.
     pub fn small_disk_for(&self, starling: &Starling, bytes: u64) -> PathBuf {
-        let path = starling.folder();
-        std::fs::create_dir(&path).unwrap();
+        self.small_disk_at(&starling.folder(), bytes);
+        starling.folder()
+    }
+
+    /// Makes a folder that is a small disk of its own.
+    pub fn small_disk_at(&self, path: &Path, bytes: u64) {
+        std::fs::create_dir(path).unwrap();
         let size = format!("size={bytes}");
         let at = path.to_str().unwrap();
         run("mount", &["-t", "tmpfs", "-o", &size, "small-disk", at]);
-        self.disks.borrow_mut().push(path.clone());
-        path
+        self.disks.borrow_mut().push(path.to_owned());
     }
 
     // ---------------------------------------------------------------- content
@@ -218,12 +222,22 @@ impl Scenario {
 
     /// aria2 at work. It finds peers through trackers only.
     pub fn aria2(&self, role: Role) -> Peer {
-        aria2::start(self, role)
+        aria2::start(self, role, false)
+    }
+
+    /// aria2 that speaks to nobody who does not encrypt all of it.
+    pub fn aria2_encrypted(&self, role: Role) -> Peer {
+        aria2::start(self, role, true)
     }
 
     /// transmission at work. It finds peers through trackers only.
     pub fn transmission(&self, role: Role) -> Peer {
-        transmission::start(self, role)
+        transmission::start(self, role, false)
+    }
+
+    /// transmission that speaks to nobody who does not encrypt.
+    pub fn transmission_encrypted(&self, role: Role) -> Peer {
+        transmission::start(self, role, true)
     }
 }
 

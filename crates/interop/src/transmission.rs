@@ -20,6 +20,10 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// `status` of a torrent that is complete and shared.
 const SEEDING: u64 = 6;
 
+/// `encryption` in its settings.
+const PREFER_CLEAR: u8 = 0;
+const REQUIRED: u8 = 2;
+
 struct Rpc {
     addr: SocketAddrV4,
     token: String,
@@ -52,7 +56,7 @@ fn whole(fraction: &Value) -> bool {
     fraction.as_f64() == Some(1.0)
 }
 
-pub(crate) fn start(scenario: &Scenario, role: Role) -> Peer {
+pub(crate) fn start(scenario: &Scenario, role: Role, encrypted: bool) -> Peer {
     let addr = scenario.next_addr();
     let home = scenario.home(addr);
     let folder = role.folder(&home);
@@ -60,7 +64,7 @@ pub(crate) fn start(scenario: &Scenario, role: Role) -> Peer {
         "bind-address-ipv4": addr.ip().to_string(), "peer-port": addr.port(), "rpc-port": addr.port() + 1000,
         "rpc-bind-address": addr.ip().to_string(), "rpc-whitelist-enabled": false, "rpc-host-whitelist-enabled": false,
         "dht-enabled": false, "lpd-enabled": false, "utp-enabled": false, "port-forwarding-enabled": false,
-        "encryption": 0, "download-dir": folder, "message-level": 2,
+        "encryption": if encrypted { REQUIRED } else { PREFER_CLEAR }, "download-dir": folder, "message-level": 2,
     });
     fs::write(home.join("settings.json"), settings.to_string()).unwrap();
     let mut command = Command::new(repository().join("target/interop/transmission-daemon"));

@@ -5,6 +5,7 @@ mod controls;
 mod create;
 mod discovery;
 mod disk;
+mod encryption;
 mod magnets;
 mod manners;
 mod many;
