@@ -84,20 +84,22 @@ impl<T: DeserializeOwned + Check, S: Sync> FromRequestParts<S> for Params<T> {
     }
 }
 
-/// A body of JSON.
-pub(crate) struct Json<T>(pub T);
+/// A body of JSON, of at most so many bytes.
+pub(crate) struct Json<T, const MOST: usize = MAX_JSON>(pub T);
 
-impl<T: DeserializeOwned + Serialize + Check, S: Sync> FromRequest<S> for Json<T> {
+impl<T: DeserializeOwned + Serialize + Check, S: Sync, const MOST: usize> FromRequest<S>
+    for Json<T, MOST>
+{
     type Rejection = Refusal;
 
-    async fn from_request(request: Request<Body>, _: &S) -> Result<Json<T>, Refusal> {
+    async fn from_request(request: Request<Body>, _: &S) -> Result<Json<T, MOST>, Refusal> {
         let merge = request.method() == Method::PATCH;
         match media_type(request.headers()).as_str() {
             "application/json" => {}
             "application/merge-patch+json" if merge => {}
             other => return Err(media_type_refused(other, "application/json")),
         }
-        Ok(Json(read_json(request.into_body()).await?))
+        Ok(Json(read_json(request.into_body(), MOST).await?))
     }
 }
 
@@ -118,8 +120,11 @@ fn media_type_refused(got: &str, wanted: &str) -> Refusal {
     )
 }
 
-async fn read_json<T: DeserializeOwned + Serialize + Check>(body: Body) -> Result<T, Refusal> {
-    parse(&read(body, MAX_JSON, JSON_TIME).await?)
+async fn read_json<T: DeserializeOwned + Serialize + Check>(
+    body: Body,
+    most: usize,
+) -> Result<T, Refusal> {
+    parse(&read(body, most, JSON_TIME).await?)
 }
 
 /// Reads JSON and checks it.
@@ -240,7 +245,7 @@ async fn linger(body: &mut Body, declared: u64) {
 pub(crate) async fn read_add(request: Request<Body>, uploads: &Semaphore) -> Result<Add, Refusal> {
     let add = match media_type(request.headers()).as_str() {
         "application/json" => {
-            let AddBody { source, options } = read_json(request.into_body()).await?;
+            let AddBody { source, options } = read_json(request.into_body(), MAX_JSON).await?;
             let source = Source::Text(source);
             Add { source, options }
         }
@@ -257,7 +262,7 @@ pub(crate) async fn read_source(
 ) -> Result<Source, Refusal> {
     let source = match media_type(request.headers()).as_str() {
         "application/json" => {
-            let PreviewBody { source } = read_json(request.into_body()).await?;
+            let PreviewBody { source } = read_json(request.into_body(), MAX_JSON).await?;
             Source::Text(source)
         }
         _ => read_torrent(request, uploads).await?.source,

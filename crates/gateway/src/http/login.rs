@@ -19,6 +19,9 @@ use super::body::Json;
 use super::guard::{Caller, bearer};
 use super::token::{CODE_LIFE, SESSION_LIFE};
 
+/// Most bytes of a body with a code: whoever sends it is not known yet.
+const MAX_LOGIN: usize = 4 << 10;
+
 /// Make a login link
 ///
 /// The link logs one browser in, once, within a minute.
@@ -76,7 +79,7 @@ pub(crate) async fn make_link<S: Service>(
 pub(crate) async fn log_in<S: Service>(
     State(app): State<Arc<App<S>>>,
     Extension(caller): Extension<Caller>,
-    Json(body): Json<SessionBody>,
+    Json(body): Json<SessionBody, MAX_LOGIN>,
 ) -> Answer {
     let session = app
         .gate

@@ -182,3 +182,17 @@ async fn a_stop_takes_no_longer_than_its_grace() {
             .is_err()
     );
 }
+
+/// Before anybody is known little is taken.
+#[tokio::test]
+async fn a_login_is_small() {
+    let daemon = Daemon::start(0).await;
+    let body = format!(r#"{{"code": "{}"}}"#, "x".repeat(4_096));
+    let request = format!(
+        "POST /api/v1/sessions HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        daemon.address,
+        body.len()
+    );
+    daemon.send(request).await.refused(413, "too-large");
+}
