@@ -4,6 +4,8 @@
 
 mod configuration;
 mod daemon;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod linked;
 mod names;
 mod offline;
 mod transfer;
