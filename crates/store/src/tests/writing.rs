@@ -7,7 +7,7 @@ use torrent::layout::{BLOCK, Kind};
 
 use super::{album::Album, next, store};
 use crate::{
-    BlockRun, Config, Done, PieceHash, Placement, READ_MAX, SLOT, Slot, SlotPool, Store,
+    Bits, BlockRun, Config, Done, PieceHash, Placement, READ_MAX, SLOT, Slot, SlotPool, Store,
     StoreError, TorrentId,
 };
 
@@ -265,6 +265,55 @@ fn a_file_in_the_way_of_a_folder_is_named() {
             ..
         }
     ));
+}
+
+#[test]
+fn a_folder_that_goes_away_is_missed_and_not_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let drive = folder.path().join("drive");
+    for single in [false, true] {
+        let (root, begun) = match single {
+            false => (drive.join("album"), drive.join("album")),
+            true => (drive.join("film"), drive.clone()),
+        };
+        let album = match single {
+            false => Album::new(Kind::V2, BLOCK, &[SLOT, SLOT], 1, false),
+            true => Album::single(Kind::V1, BLOCK, 2 * SLOT, 1),
+        };
+        let (store, facts) = store(Config::default());
+        let place = Placement::at(&root);
+        store.add(ID, album.info.clone(), place.clone()).unwrap();
+        store.write(ID, 0, 0, album.block(0, 0));
+        expect_all(&store, &facts, &album, 1);
+        flush(&store, &facts);
+        drop((store, facts));
+
+        // Nothing is open any more.
+        let mut have = Bits::new(2);
+        have.set(0);
+        let away = folder.path().join("away");
+        let (store, facts) = super::store(Config::default());
+        let place = Placement {
+            have: Some(have),
+            ..place
+        };
+        store.add(ID, album.info.clone(), place).unwrap();
+        fs::rename(&drive, &away).unwrap();
+        store.write(ID, 1, 0, album.block(1, 0));
+        match next(&facts) {
+            Done::WriteFailed {
+                error: StoreError::Missing { path },
+                ..
+            } => assert_eq!(path, begun),
+            other => panic!("{other:?}"),
+        }
+        assert!(!drive.exists(), "nothing is made in its place");
+        fs::rename(&away, &drive).unwrap();
+        store.write(ID, 1, 0, album.block(1, 0));
+        expect_all(&store, &facts, &album, 1);
+        flush(&store, &facts);
+        album.assert_laid_out(&root);
+    }
 }
 
 #[test]
