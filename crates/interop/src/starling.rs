@@ -3,7 +3,7 @@
 use crate::peer::{Peer, Role, Spoken};
 use crate::scenario::repository;
 use crate::{Child, Scenario, Torrent};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -71,6 +71,7 @@ pub struct Starling {
     local: bool,
     bound: bool,
     args: Vec<String>,
+    variables: Vec<(String, OsString)>,
     runs: u32,
 }
 
@@ -84,6 +85,7 @@ impl Starling {
             local: false,
             bound: false,
             args: Vec::new(),
+            variables: Vec::new(),
             runs: 0,
         }
     }
@@ -91,6 +93,12 @@ impl Starling {
     /// Adds an argument.
     pub fn arg(mut self, arg: impl ToString) -> Starling {
         self.args.push(arg.to_string());
+        self
+    }
+
+    /// Sets a variable in its environment.
+    pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Starling {
+        self.variables.push((name.into(), value.into()));
         self
     }
 
@@ -216,7 +224,8 @@ impl Starling {
         command
             .args(args)
             .env("STARLING_HOME", self.home.join("home"))
-            .env("HOME", &self.home);
+            .env("HOME", &self.home)
+            .envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 }

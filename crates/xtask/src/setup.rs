@@ -43,6 +43,10 @@ const INTEROP: &[Package] = &[
         present: || installed("ffmpeg") && installed("ffprobe"),
     },
     Package {
+        name: "faketime",
+        present: || installed("faketime"),
+    },
+    Package {
         name: "iproute2",
         present: || installed("ip"),
     },

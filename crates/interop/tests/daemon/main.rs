@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used)] // a panic with a place is the report
 
 mod browser;
+mod clocks;
+mod crowds;
 mod disks;
 mod kills;
 mod recipes;

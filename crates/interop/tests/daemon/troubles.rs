@@ -9,7 +9,7 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 /// Waits for its end, and for its words.
-fn ends(mut child: Child, code: i32, words: &[&str]) {
+pub fn ends(mut child: Child, code: i32, words: &[&str]) {
     assert_eq!(child.exit_code(SOON), code, "{}", child.stderr());
     let said = child.stderr();
     for word in words {

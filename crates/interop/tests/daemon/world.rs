@@ -82,6 +82,12 @@ impl Daemon {
         assert_eq!(child.exit_code(SOON), 0);
     }
 
+    /// Most memory it has had so far, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let child = self.child.as_ref().expect("it runs");
+        child.peak_memory().expect("it runs")
+    }
+
     pub fn token(&self) -> String {
         let text = std::fs::read_to_string(self.home().join("api-token"));
         text.expect("a daemon makes its token").trim().to_owned()
