@@ -7,6 +7,7 @@ mod browser;
 mod clocks;
 mod crowds;
 mod disks;
+mod homes;
 mod kills;
 mod recipes;
 mod schema;
