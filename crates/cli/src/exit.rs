@@ -114,7 +114,13 @@ impl Failure {
                 Exit::NotFound,
                 format!("{path} is not there. Check the spelling, and the folder you are in."),
             ),
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Failure::new(
+            io::ErrorKind::ReadOnlyFilesystem => Failure::new(
+                Exit::Permission,
+                format!(
+                    "Cannot {op} {path}: its file system is read-only. Make it writable, or choose another place."
+                ),
+            ),
+            io::ErrorKind::PermissionDenied => Failure::new(
                 Exit::Permission,
                 format!(
                     "No permission to {op} {path}. Change its owner or mode, or choose another place."
@@ -198,6 +204,7 @@ mod tests {
         let of = |kind| Failure::io(&io::Error::from(kind), "read", Path::new("x")).exit;
         assert_eq!(of(io::ErrorKind::NotFound), Exit::NotFound);
         assert_eq!(of(io::ErrorKind::PermissionDenied), Exit::Permission);
+        assert_eq!(of(io::ErrorKind::ReadOnlyFilesystem), Exit::Permission);
         assert_eq!(of(io::ErrorKind::StorageFull), Exit::NoSpace);
         assert_eq!(of(io::ErrorKind::InvalidData), Exit::Other);
     }
