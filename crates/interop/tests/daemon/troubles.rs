@@ -113,7 +113,7 @@ fn a_watched_folder_may_come_later() {
     daemon.does(
         "PATCH",
         "/settings",
-        Some(&json!({"watch": [{"path": inbox}]})),
+        Some(&json!({"watch": [{"path": inbox, "paused": true}]})),
     );
     assert_eq!(daemon.rows().len(), 0);
     fs::create_dir(&inbox).unwrap();
@@ -122,7 +122,7 @@ fn a_watched_folder_may_come_later() {
     daemon.does(
         "PATCH",
         "/settings",
-        Some(&json!({"watch": [{"path": inbox, "paused": true}]})),
+        Some(&json!({"watch": [{"path": inbox, "paused": true, "folder": s.path("films")}]})),
     );
     let end = Instant::now() + SOON;
     while daemon.rows().is_empty() || !inbox.join("film.torrent.added").exists() {
