@@ -11,6 +11,7 @@ mod outbox;
 mod receiver;
 mod stream;
 pub mod tcp;
+pub mod utp;
 
 pub use outbox::Outbox;
 pub use receiver::{AHEAD, Receiver, Step};

@@ -65,7 +65,7 @@ impl Methods {
     const RC4_BIT: u32 = 2;
 
     fn bits(self) -> u32 {
-        u32::from(self.plain) * Self::PLAIN_BIT | u32::from(self.rc4) * Self::RC4_BIT
+        (u32::from(self.plain) * Self::PLAIN_BIT) | (u32::from(self.rc4) * Self::RC4_BIT)
     }
 
     /// The one to take of what is offered, as its bit: the cheaper one.

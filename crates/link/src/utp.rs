@@ -1,0 +1,10 @@
+//! uTP (BEP 29): a byte stream over UDP that gives way to everything else on the same line.
+
+mod conn;
+pub mod packet;
+mod window;
+
+pub use conn::{Conn, DATAGRAM, End, State};
+
+#[cfg(test)]
+mod tests;
