@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::Service;
+use api::{Problem, Service};
 use gateway::content;
 use gateway::http::{Config, Listeners, Token, bind_local, router, serve};
 use node::daemon::{Daemon, DaemonError, Home, HomeError};
@@ -188,8 +188,9 @@ async fn live(
             () = daemon.stopping() => break Ok(()),
             _ = tokio::signal::ctrl_c() => daemon.stop(),
             _ = terminate.recv() => daemon.stop(),
-            _ = hangup.recv() => reader.read_again(&daemon, &notify),
-            () = daemon.reload_asked() => reader.read_again(&daemon, &notify),
+            // What is wrong with it is in the log.
+            _ = hangup.recv() => drop(reader.read_again(&daemon, &notify)),
+            asked = daemon.reload_asked() => asked.answer(reader.read_again(&daemon, &notify)),
             _ = &mut worker => break Err(Failure::new(
                 Exit::Other,
                 "The daemon has ended by itself. Its log says why; start it again.",
@@ -238,31 +239,33 @@ impl Reader<'_> {
         }
     }
 
-    fn read_again(&mut self, daemon: &Daemon, notify: &Notify) {
+    fn read_again(&mut self, daemon: &Daemon, notify: &Notify) -> Result<(), Problem> {
         notify.reloading();
-        match self.plan.configuration() {
-            Err(failure) => tracing::error!("the configuration stays as it was: {failure}"),
-            Ok(read) => {
-                let later = self.configuration.differs_at_start(&read);
-                if !later.is_empty() {
-                    tracing::warn!(
-                        "what changed in {} takes effect at the next start",
-                        later.join(", ")
-                    );
-                }
-                match daemon.reconfigure(read.settings()) {
-                    Ok(()) => {
-                        tracing::info!("the configuration was read again");
-                        self.configuration = read;
-                        self.keep();
-                    }
-                    Err(problem) => {
-                        tracing::error!("the configuration stays as it was: {problem}");
-                    }
-                }
-            }
+        let read = self.read(daemon);
+        match &read {
+            Ok(()) => tracing::info!("the configuration was read again"),
+            Err(problem) => tracing::error!("the configuration stays as it was: {problem}"),
         }
         notify.ready("The configuration was read again");
+        read
+    }
+
+    fn read(&mut self, daemon: &Daemon) -> Result<(), Problem> {
+        let read = self
+            .plan
+            .configuration()
+            .map_err(|failure| Problem::invalid(failure.to_string()))?;
+        let later = self.configuration.differs_at_start(&read);
+        daemon.reconfigure(read.settings())?;
+        if !later.is_empty() {
+            tracing::warn!(
+                "what changed in {} takes effect at the next start",
+                later.join(", ")
+            );
+        }
+        self.configuration = read;
+        self.keep();
+        Ok(())
     }
 }
 

@@ -627,3 +627,185 @@ async fn a_seed_whose_data_was_away_goes_on_when_it_is_back() {
     running.until(id, "checked", whole).await;
     running.stop().await;
 }
+
+/// Asks, and hangs up before the answer.
+async fn ask_and_go<T: std::fmt::Debug>(asked: impl Future<Output = T>) {
+    let mut asked = std::pin::pin!(asked);
+    let answer =
+        std::future::poll_fn(|context| std::task::Poll::Ready(asked.as_mut().poll(context)));
+    let answer = answer.await;
+    assert!(answer.is_pending(), "nobody could hang up: {answer:?}");
+}
+
+#[tokio::test]
+async fn what_was_asked_is_done_though_whoever_asked_hangs_up() {
+    let album = Album::new(&[300_000, 200_000]);
+    let home = tempfile::tempdir().unwrap();
+    let running = Running::start(home.path());
+    let id = running.add(&album.metainfo, album.options()).await;
+    running.complete(id).await;
+    let daemon = &running.daemon;
+    ask_and_go(daemon.add_label(Label::new("films"))).await;
+    let labelled = async || daemon.labels().await.unwrap().len() == 1;
+    let end = Instant::now() + Duration::from_secs(10);
+    while !labelled().await {
+        assert!(Instant::now() < end, "no label was made");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let patch = TransferPatch {
+        label: Some(Some("films".to_owned())),
+        ..TransferPatch::default()
+    };
+    ask_and_go(daemon.update(id, patch)).await;
+    let films = |row: &Transfer| row.label.as_deref() == Some("films");
+    running.until(id, "labelled", films).await;
+    let renamed = api::LabelPatch {
+        name: Some("cinema".to_owned()),
+        ..api::LabelPatch::default()
+    };
+    ask_and_go(daemon.update_label("films".to_owned(), renamed)).await;
+    let cinema = |row: &Transfer| row.label.as_deref() == Some("cinema");
+    running.until(id, "labelled anew", cinema).await;
+    let there = home.path().join("elsewhere");
+    let to = Move {
+        folder: there.to_string_lossy().into(),
+    };
+    ask_and_go(daemon.move_data(id, to)).await;
+    let moved = |row: &Transfer| row.folder == there.to_string_lossy();
+    running.until(id, "moved", moved).await;
+    album.is_at(&there.join("album"));
+    ask_and_go(daemon.recheck(id)).await;
+    ask_and_go(daemon.pause(id)).await;
+    let paused = |row: &Transfer| row.state == State::Paused;
+    running.until(id, "paused", paused).await;
+    let patch = SettingsPatch {
+        slots: Some(9),
+        ..SettingsPatch::default()
+    };
+    ask_and_go(daemon.update_settings(patch)).await;
+    let end = Instant::now() + Duration::from_secs(10);
+    while daemon.settings().await.unwrap().slots != 9 {
+        assert!(Instant::now() < end, "the settings are as they were");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    running.stop().await;
+    // And all of it was kept.
+    let running = Running::start(home.path());
+    let row = running.row(id).await;
+    assert!(cinema(&row) && moved(&row) && paused(&row), "{row:#?}");
+    assert_eq!(running.daemon.settings().await.unwrap().slots, 9);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn seeding_time_outlives_a_crash() {
+    let album = Album::new(&[300_000, 200_000]);
+    let home = tempfile::tempdir().unwrap();
+    let running = Running::start(home.path());
+    let options = AddOptions {
+        goals: Some(Goals {
+            ratio: None,
+            seeding_seconds: Some(3600),
+        }),
+        ..album.options()
+    };
+    let id = running.add(&album.metainfo, options).await;
+    running.complete(id).await;
+    running.stop().await;
+    let running = Running::start(home.path());
+    // What was noted before this is answered is in the database, too.
+    running
+        .daemon
+        .update(id, TransferPatch::default())
+        .await
+        .unwrap();
+    let crashed = tempfile::tempdir().unwrap();
+    for file in fs::read_dir(home.path()).unwrap() {
+        let path = file.unwrap().path();
+        let name = path.file_name().unwrap().to_owned();
+        if name.to_string_lossy().starts_with("state.sqlite") {
+            fs::copy(&path, crashed.path().join(name)).unwrap();
+        }
+    }
+    running.stop().await;
+    // It ran for an hour before it crashed.
+    let alive = fs::File::create(crashed.path().join("alive")).unwrap();
+    let hour = Duration::from_secs(3600);
+    alive
+        .set_modified(std::time::SystemTime::now() + hour)
+        .unwrap();
+    let running = Running::start(crashed.path());
+    let held = |row: &Transfer| row.cause == Some(Cause::SeedingTime);
+    running.until(id, "held by its goal", held).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn places_in_the_queue_close_up_and_are_changed_among_those_that_wait() {
+    let albums: Vec<Album> = (1..6).map(|n| Album::new(&[100_000 * n, 50_000])).collect();
+    let home = tempfile::tempdir().unwrap();
+    let running = Running::start(home.path());
+    let mut ids = Vec::new();
+    for (n, album) in albums.iter().enumerate() {
+        let options = AddOptions {
+            folder: Some(home.path().join(n.to_string()).to_string_lossy().into()),
+            paused: n > 0,
+            peers: vec![album.seed.addr().to_string()],
+            ..AddOptions::default()
+        };
+        ids.push(running.add(&album.metainfo, options).await);
+    }
+    // A seed has no place, and those behind it move up.
+    running.complete(ids[0]).await;
+    let at = |place| move |row: &Transfer| row.queue_position == place;
+    for (place, &id) in [None, Some(0), Some(1), Some(2), Some(3)]
+        .into_iter()
+        .zip(&ids)
+    {
+        running.until(id, &format!("at {place:?}"), at(place)).await;
+    }
+    let patch = TransferPatch {
+        queue_position: Some(1),
+        ..TransferPatch::default()
+    };
+    let row = running.daemon.update(ids[4], patch).await.unwrap();
+    assert_eq!(row.transfer.queue_position, Some(1));
+    running.daemon.forget(ids[1]).await.unwrap();
+    for (place, id) in [(0, ids[4]), (1, ids[2]), (2, ids[3])] {
+        running
+            .until(id, &format!("at {place}"), at(Some(place)))
+            .await;
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn reading_the_configuration_again_is_answered_when_it_was_read() {
+    let home = tempfile::tempdir().unwrap();
+    let running = Running::start(home.path());
+    let asked = running.daemon.reload();
+    let reader = async {
+        let reload = running.daemon.reload_asked().await;
+        let read = Settings {
+            slots: 7,
+            ..Settings::default()
+        };
+        reload.answer(running.daemon.reconfigure(read));
+    };
+    let (answer, ()) = tokio::join!(asked, reader);
+    assert_eq!(answer, Ok(()));
+    assert_eq!(running.daemon.settings().await.unwrap().slots, 7);
+    let reader = async {
+        let reload = running.daemon.reload_asked().await;
+        let mut read = Settings::default();
+        read.limits.up = 5;
+        reload.answer(running.daemon.reconfigure(read));
+    };
+    let (answer, ()) = tokio::join!(running.daemon.reload(), reader);
+    assert!(answer.unwrap_err().detail.contains("limits.up"));
+    assert_eq!(running.daemon.settings().await.unwrap().slots, 7);
+    // Whoever waits is not left alone when the daemon stops.
+    running.daemon.stop();
+    assert!(running.daemon.reload().await.is_err());
+    running.stop().await;
+}

@@ -1,10 +1,15 @@
-//! The engine: facts are kept as they come, and decisions are made from all of them at once.
+//! The engine: facts are kept as they come, and decisions are made when they are asked for.
+//!
+//! What holds for all is decided anew each time; a transfer only if a fact is about it, its time has
+//! come, or somebody nearer to the head takes or leaves what it wants. See [`Policy::deal`].
 
-use std::collections::{BTreeMap, VecDeque};
+mod dealing;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::queue::{Order, Places};
+use crate::queue::{Order, Place};
 use crate::row::Row;
 use crate::schedule::{self, Action};
 use crate::settings::{
@@ -13,8 +18,10 @@ use crate::settings::{
 use crate::slots::Slots;
 use crate::world::{Battery, Disks, Latch, Memory};
 use crate::{
-    Allowance, Class, ClassRule, Input, LocalTime, Output, Reason, Scope, Transfer, TransferId,
+    Allowance, Class, ClassRule, Input, LocalTime, Output, Progress, Reason, Scope, Transfer,
+    TransferId,
 };
+use dealing::{Open, QUEUED, Wakes};
 
 /// Open files, if the system does not say: the usual soft limit.
 const USUAL_OPEN_FILES: u64 = 1024;
@@ -28,7 +35,7 @@ const BUFFER_PART: u64 = 4;
 /// The engine. See the crate's documentation for the loop around it.
 #[derive(Debug)]
 pub struct Policy {
-    settings: Checked,
+    settings: Arc<Checked>,
     /// When the last fact came.
     now: Instant,
     /// What the wall clock showed, and when.
@@ -45,7 +52,18 @@ pub struct Policy {
     told: Told,
     /// A fact came that may change a decision.
     dirty: bool,
+    /// Why nothing runs at all, if so.
+    everyone: Option<Reason>,
+    /// Whom to decide upon.
+    open: Open,
+    /// Who wants something of which there is an end.
+    contenders: BTreeSet<Place>,
+    /// Who got it: no more than there is.
+    dealt: BTreeSet<Place>,
+    /// When something that holds for all may change by itself.
     wake: Option<Instant>,
+    /// When something about a transfer may.
+    wakes: Wakes,
     /// At most one decision a transfer and label and a few more: it is drained before new ones are
     /// made.
     out: VecDeque<Output>,
@@ -64,7 +82,7 @@ impl Policy {
     /// An engine that knows of no transfers, and `local` to be the time on the wall.
     pub fn new(settings: Checked, now: Instant, local: LocalTime) -> Policy {
         Policy {
-            settings,
+            settings: Arc::new(settings),
             now,
             clock: (local, now),
             rows: BTreeMap::new(),
@@ -77,7 +95,12 @@ impl Policy {
             open_files: USUAL_OPEN_FILES,
             told: Told::default(),
             dirty: true,
+            everyone: None,
+            open: Open::default(),
+            contenders: BTreeSet::new(),
+            dealt: BTreeSet::new(),
             wake: None,
+            wakes: Wakes::default(),
             out: VecDeque::new(),
         }
     }
@@ -96,22 +119,19 @@ impl Policy {
                 self.transfer(id, *given);
                 true
             }
-            Input::Progress(id, progress) => match self.rows.get_mut(&id) {
+            Input::Progress(id, progress) => self.progress(id, progress),
+            Input::Move(id, to) => match self.rows.get(&id) {
                 Some(row) => {
-                    let goals = goals(&self.settings, &row.given);
-                    row.note(now, progress, goals, self.settings.queue.slow)
+                    self.order.shift(row.place, to);
+                    for (place, id) in self.order.places().zip(self.order.ids()) {
+                        self.rows.get_mut(&id).expect(QUEUED).place = place;
+                    }
+                    self.open.all = true;
+                    true
                 }
                 None => false,
             },
-            Input::Move(id, to) => {
-                self.order.shift(id, to);
-                true
-            }
-            Input::Gone(id) => {
-                self.order.remove(id);
-                self.out.retain(|output| about(output) != Some(id));
-                self.rows.remove(&id).is_some()
-            }
+            Input::Gone(id) => self.gone(id),
             Input::Power(power) => {
                 self.battery.note(now, power);
                 true
@@ -120,11 +140,24 @@ impl Policy {
                 self.metered.note(now, metered == Some(true));
                 true
             }
-            Input::Space(id, space) => self.disks.note(id, space, self.settings.disk_reserve),
-            Input::Memory(bytes) => self.memory.note(now, bytes, self.settings.memory_ceiling),
+            Input::Space(id, space) => {
+                let news = self.disks.note(id, space, self.settings.disk_reserve);
+                self.open.all |= news;
+                news
+            }
+            Input::Memory(bytes) => {
+                let news = self.memory.note(now, bytes, self.settings.memory_ceiling);
+                self.open.all |= news;
+                news
+            }
             Input::Upload(upload) => self.slots.note(upload),
             Input::OpenFileLimit(files) => std::mem::replace(&mut self.open_files, files) != files,
-            Input::Clock(local) | Input::Timeout(local) => {
+            Input::Clock(local) => {
+                self.clock = (local, now);
+                self.open.all = true;
+                true
+            }
+            Input::Timeout(local) => {
                 self.clock = (local, now);
                 true
             }
@@ -134,8 +167,7 @@ impl Policy {
 
     /// The next decision.
     pub fn poll(&mut self) -> Option<Output> {
-        if self.out.is_empty() && self.dirty {
-            self.dirty = false;
+        if self.out.is_empty() && std::mem::take(&mut self.dirty) {
             self.decide();
         }
         self.out.pop_front()
@@ -145,15 +177,27 @@ impl Policy {
     /// [`Policy::poll`] has no more: until then it says at once.
     pub fn deadline(&self) -> Option<Instant> {
         if self.dirty {
-            Some(self.now)
-        } else {
-            self.wake
+            return Some(self.now);
         }
+        let first = self.wakes.first().map(|(at, _)| at);
+        self.wake.into_iter().chain(first).min()
     }
 
     /// The transfers in the order of their turn, the head first.
-    pub fn queue(&self) -> &[TransferId] {
+    pub fn queue(&self) -> impl ExactSizeIterator<Item = TransferId> + '_ {
         self.order.ids()
+    }
+
+    /// How many transfers that are not complete come before this one; `None`: it is complete or
+    /// unknown.
+    pub fn ahead(&self, id: TransferId) -> Option<usize> {
+        self.order.before(self.rows.get(&id)?.place)
+    }
+
+    /// The transfers that are not complete, in the order of their turn, from the one on that so
+    /// many of them come before.
+    pub fn waiting(&self, from: usize) -> impl Iterator<Item = TransferId> + '_ {
+        self.order.incomplete(from)
     }
 
     /// Why a transfer is held, as last decided.
@@ -167,7 +211,8 @@ impl Policy {
     }
 
     fn settle(&mut self, settings: Checked) {
-        self.settings = settings;
+        self.settings = Arc::new(settings);
+        self.open.all = true;
         self.battery.forget();
         self.disks.judge(self.settings.disk_reserve);
         if self.settings.memory_ceiling.is_none() {
@@ -176,13 +221,45 @@ impl Policy {
     }
 
     fn transfer(&mut self, id: TransferId, given: Transfer) {
-        match self.rows.get_mut(&id) {
-            Some(row) => row.given = given,
-            None => {
-                self.rows.insert(id, Box::new(Row::new(self.now, given)));
-                self.order.append(id);
-            }
+        if let Some(row) = self.rows.get(&id) {
+            self.reopen(row.place);
+        } else {
+            let place = self.order.append(id);
+            self.open.places.insert(place);
+            let row = Row::new(self.now, given, place);
+            self.rows.insert(id, Box::new(row));
+            return;
         }
+        self.rows.get_mut(&id).expect(QUEUED).given = given;
+    }
+
+    fn progress(&mut self, id: TransferId, progress: Progress) -> bool {
+        let Some(row) = self.rows.get_mut(&id) else {
+            return false;
+        };
+        let (now, slow) = (self.now, self.settings.queue.slow);
+        let goals = goals(&self.settings, &row.given);
+        self.order.set_complete(row.place, progress.complete);
+        let news = row.note(now, progress, goals, slow);
+        self.wakes.set(id, row.changes(now, goals, slow));
+        if news {
+            self.reopen(self.rows[&id].place);
+        }
+        news
+    }
+
+    fn gone(&mut self, id: TransferId) -> bool {
+        let Some(row) = self.rows.get(&id) else {
+            return false;
+        };
+        let place = row.place;
+        self.wakes.set(id, None);
+        self.reopen(place);
+        self.open.places.remove(&place);
+        self.order.remove(place);
+        self.out.retain(|output| about(output) != Some(id));
+        self.rows.remove(&id);
+        true
     }
 
     /// What the wall clock shows, if nobody changed it since it was told.
@@ -207,7 +284,10 @@ impl Policy {
         .into_iter()
         .flatten()
         .min();
-        self.tell_transfers(everyone.as_ref());
+        self.open.all |= self.everyone != everyone;
+        self.everyone = everyone;
+        self.open_due();
+        self.deal();
     }
 
     /// Why nothing runs at all, if so.
@@ -297,103 +377,6 @@ impl Policy {
         if self.told.allowance.replace(allowance) != Some(allowance) {
             self.out.push_back(Output::Allow(allowance));
         }
-    }
-
-    fn tell_transfers(&mut self, everyone: Option<&Reason>) {
-        let (now, settings) = (self.now, &*self.settings);
-        let slow_rule = settings.queue.slow;
-        let mut turns = Turns {
-            settings,
-            downloads: Places::downloads(settings),
-            seeds: Places::seeds(settings),
-            labels: BTreeMap::new(),
-            memory: self.memory.level(),
-            loading: 0,
-        };
-        for &id in self.order.ids() {
-            let row = self.rows.get_mut(&id).expect("whoever queues has a row");
-            let goals = goals(settings, &row.given);
-            let complete = row.progress.complete;
-            let disk = row.given.file_system.filter(|_| !complete);
-            let (slow, _) = row.slow(now, slow_rule);
-            let reason = match row.given.wanted {
-                false => None,
-                true => row
-                    .reached(now, goals)
-                    .or_else(|| everyone.cloned())
-                    .or_else(|| self.disks.verdict(disk?, settings.disk_reserve))
-                    .or_else(|| turns.take(row, slow)),
-            };
-            row.run(now, row.given.wanted && reason.is_none(), slow_rule);
-            let (_, paced) = row.slow(now, slow_rule);
-            self.wake = [self.wake, paced, row.reaches(now, goals)]
-                .into_iter()
-                .flatten()
-                .min();
-
-            if row.told != row.given.limits {
-                row.told = row.given.limits;
-                let scope = Scope::Transfer(id);
-                self.out.push_back(Output::Limit(scope, row.told));
-            }
-            if row.held == reason {
-                continue;
-            }
-            self.out.push_back(match (&row.held, &reason) {
-                (_, None) => Output::Release(id),
-                (None, Some(reason)) => Output::Hold(id, reason.clone()),
-                (Some(_), Some(reason)) => Output::Explain(id, reason.clone()),
-            });
-            row.held = reason;
-        }
-    }
-}
-
-/// Deals out turns from the head of the queue on.
-struct Turns<'a> {
-    settings: &'a Settings,
-    downloads: Places,
-    seeds: Places,
-    labels: BTreeMap<&'a str, Places>,
-    /// See [`Memory::level`].
-    memory: u32,
-    /// Downloads that got a turn.
-    loading: u32,
-}
-
-impl<'a> Turns<'a> {
-    /// A turn for one; else why not.
-    fn take(&mut self, row: &Row, slow: bool) -> Option<Reason> {
-        let seed = row.progress.complete;
-        if let (false, Some(ceiling)) = (seed, self.settings.memory_ceiling)
-            && (self.memory > 2 || self.memory == 2 && self.loading > 0)
-        {
-            return Some(Reason::MemoryCeiling { ceiling });
-        }
-        let places = match seed {
-            true => &mut self.seeds,
-            false => &mut self.downloads,
-        };
-        if let Err(at_once) = places.has_room(slow) {
-            return Some(Reason::Queue { seed, at_once });
-        }
-        if let Some(label) = &row.given.label
-            && let Some((name, rules)) = self.settings.labels.get_key_value(&**label)
-            && rules.max_active.is_some()
-        {
-            let of_label = self
-                .labels
-                .entry(name)
-                .or_insert_with(|| Places::new(rules.max_active, self.settings.queue.slow));
-            if let Err(at_once) = of_label.has_room(slow) {
-                let label = Arc::clone(label);
-                return Some(Reason::LabelQueue { label, at_once });
-            }
-            of_label.take(slow);
-        }
-        places.take(slow);
-        self.loading += u32::from(!seed);
-        None
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use crate::queue::Place;
 use crate::settings::{Goals, Rates, Slow};
+use crate::turns::Turn;
 use crate::{Progress, Reason, Transfer};
 
 /// What the engine keeps of a transfer.
@@ -18,19 +20,25 @@ pub struct Row {
     pub told: Rates,
     /// It is wanted and not held.
     pub running: bool,
+    /// Its place in the queue.
+    pub place: Place,
+    /// What its turn took of what others may want too.
+    pub turn: Option<Turn>,
     counted: Instant,
     pace: Pace,
 }
 
 impl Row {
     /// One that may run and does not yet.
-    pub fn new(now: Instant, given: Transfer) -> Row {
+    pub fn new(now: Instant, given: Transfer, place: Place) -> Row {
         Row {
             given,
             progress: Progress::default(),
             held: None,
             told: Rates::NONE,
             running: false,
+            place,
+            turn: None,
             counted: now,
             pace: Pace::default(),
         }
@@ -45,6 +53,7 @@ impl Row {
         slow: Option<Slow>,
     ) -> bool {
         let turned = progress.complete != self.progress.complete;
+        let before = self.reached(now, goals);
         self.progress = progress;
         self.counted = now;
         if turned {
@@ -52,8 +61,7 @@ impl Row {
         }
         let under = slow.is_some_and(|slow| self.rate() < slow.rate);
         let paced = self.running && self.pace.note(now, under);
-        let reached = self.running && self.reached(now, goals).is_some();
-        turned || paced || reached
+        turned || paced || before != self.reached(now, goals)
     }
 
     /// It runs from now on, or does no more.
@@ -71,12 +79,9 @@ impl Row {
         }
     }
 
-    /// Whether it is slow, and when that may change.
-    pub fn slow(&mut self, now: Instant, slow: Option<Slow>) -> (bool, Option<Instant>) {
-        match slow {
-            Some(slow) if self.running => self.pace.settle(now, slow.time),
-            _ => (false, None),
-        }
+    /// Whether it is slow.
+    pub fn slow(&mut self, now: Instant, slow: Option<Slow>) -> bool {
+        slow.is_some_and(|slow| self.running && self.pace.settle(now, slow.time))
     }
 
     /// The rate by which it is judged.
@@ -112,8 +117,19 @@ impl Row {
         Some(Reason::SeedingTimeReached { time })
     }
 
-    /// When it will have seeded for long enough, if it goes on.
-    pub fn reaches(&self, now: Instant, goals: Goals) -> Option<Instant> {
+    /// When something about it may change, if it goes on as it does.
+    pub fn changes(&self, now: Instant, goals: Goals, slow: Option<Slow>) -> Option<Instant> {
+        let paced = slow
+            .filter(|_| self.running)
+            .and_then(|slow| self.pace.turns(slow.time));
+        [paced, self.reaches(now, goals)]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// When it will have seeded for long enough.
+    fn reaches(&self, now: Instant, goals: Goals) -> Option<Instant> {
         let seeds = self.running && self.progress.complete;
         let goal = goals.seeding.filter(|_| seeds)?;
         now.checked_add(goal.saturating_sub(self.seeding(now)))
@@ -136,14 +152,17 @@ impl Pace {
         before != self.since
     }
 
-    fn settle(&mut self, now: Instant, time: Duration) -> (bool, Option<Instant>) {
-        let turns = self.since.and_then(|since| since.checked_add(time));
-        if turns.is_some_and(|at| at <= now) {
+    /// When it changes sides, if it goes on like this.
+    fn turns(&self, time: Duration) -> Option<Instant> {
+        self.since?.checked_add(time)
+    }
+
+    fn settle(&mut self, now: Instant, time: Duration) -> bool {
+        if self.turns(time).is_some_and(|at| at <= now) {
             self.slow = !self.slow;
             self.since = None;
-            return (self.slow, None);
         }
-        (self.slow, turns)
+        self.slow
     }
 }
 
@@ -164,23 +183,26 @@ mod tests {
     #[test]
     fn it_is_slow_after_a_minute_and_fast_after_another() {
         let start = Instant::now();
-        let mut row = Row::new(start, Transfer::default());
+        let mut row = Row::new(start, Transfer::default(), 0);
         let at = |n| start + secs(n);
         let flow = |rate_down| Progress {
             rate_down,
             ..Progress::default()
         };
         row.run(at(0), true, SLOW);
-        assert_eq!(row.slow(at(59), SLOW), (false, Some(at(60))));
-        assert_eq!(row.slow(at(60), SLOW), (true, None));
+        assert!(!row.slow(at(59), SLOW));
+        let changes = |row: &Row, now| row.changes(now, Goals::default(), SLOW);
+        assert_eq!(changes(&row, at(59)), Some(at(60)));
+        assert!(row.slow(at(60), SLOW));
+        assert_eq!(changes(&row, at(60)), None);
         assert!(row.note(at(70), flow(5000), Goals::default(), SLOW));
         assert!(!row.note(at(71), flow(6000), Goals::default(), SLOW));
         assert!(row.note(at(80), flow(999), Goals::default(), SLOW));
-        assert_eq!(row.slow(at(200), SLOW), (true, None));
+        assert!(row.slow(at(200), SLOW));
         row.note(at(200), flow(5000), Goals::default(), SLOW);
-        assert_eq!(row.slow(at(260), SLOW), (false, None));
+        assert!(!row.slow(at(260), SLOW));
         row.run(at(261), false, SLOW);
-        assert_eq!(row.slow(at(900), SLOW), (false, None));
+        assert!(!row.slow(at(900), SLOW));
     }
 
     #[test]
@@ -190,7 +212,7 @@ mod tests {
             ratio: Some(1500),
             seeding: None,
         };
-        let mut row = Row::new(start, Transfer::default());
+        let mut row = Row::new(start, Transfer::default(), 0);
         let seed = Progress {
             complete: true,
             up: 149,
@@ -230,7 +252,7 @@ mod tests {
             ratio: None,
             seeding: Some(secs(100)),
         };
-        let mut row = Row::new(start, Transfer::default());
+        let mut row = Row::new(start, Transfer::default(), 0);
         let seed = Progress {
             complete: true,
             seeding: secs(40),

@@ -264,6 +264,20 @@ impl Witness {
     }
 }
 
+/// The engine, made to decide upon everyone each time.
+struct Thorough(Policy);
+
+impl Thorough {
+    fn says(&mut self, now: Instant, input: Input) -> Vec<Output> {
+        self.0.handle(now, input);
+        let head = self.0.queue().next();
+        if let Some(head) = head {
+            self.0.handle(now, Input::Move(head, Move::Top));
+        }
+        std::iter::from_fn(|| self.0.poll()).collect()
+    }
+}
+
 /// Does as a driver does and checks as it goes; what was said.
 fn drive(steps: &[Step], start: Instant) -> Vec<Output> {
     let wall = |now: Duration| {
@@ -271,7 +285,8 @@ fn drive(steps: &[Step], start: Instant) -> Vec<Output> {
         LocalTime::new(s / 86_400, s / 3600 % 24, s / 60 % 60, s % 60).expect("a time")
     };
     let first = Settings::default().check().expect("defaults are good");
-    let mut policy = Policy::new(first, start, wall(Duration::ZERO));
+    let mut policy = Policy::new(first.clone(), start, wall(Duration::ZERO));
+    let mut thorough = Thorough(Policy::new(first, start, wall(Duration::ZERO)));
     let mut witness = Witness::default();
     let mut now = Duration::ZERO;
     for step in steps {
@@ -288,7 +303,9 @@ fn drive(steps: &[Step], start: Instant) -> Vec<Output> {
         while let Some(at) = policy.deadline().filter(|at| *at <= start + then) {
             now = at - start;
             policy.handle(at, Input::Timeout(wall(now)));
-            std::iter::from_fn(|| policy.poll()).for_each(|o| witness.heard(o));
+            let said: Vec<Output> = std::iter::from_fn(|| policy.poll()).collect();
+            assert_eq!(said, thorough.says(at, Input::Timeout(wall(now))));
+            said.into_iter().for_each(|o| witness.heard(o));
             let next = policy.deadline();
             assert!(
                 next.is_none_or(|next| next > at),
@@ -298,11 +315,14 @@ fn drive(steps: &[Step], start: Instant) -> Vec<Output> {
         now = then;
         if let Some(input) = input {
             witness.saw(&input);
-            policy.handle(start + now, input);
-            std::iter::from_fn(|| policy.poll()).for_each(|o| witness.heard(o));
+            policy.handle(start + now, input.clone());
+            let said: Vec<Output> = std::iter::from_fn(|| policy.poll()).collect();
+            assert_eq!(said, thorough.says(start + now, input));
+            said.into_iter().for_each(|o| witness.heard(o));
         }
+        assert_eq!(policy.deadline(), thorough.0.deadline());
         witness.check_queue(policy.settings());
-        let queue: BTreeSet<TransferId> = policy.queue().iter().copied().collect();
+        let queue: BTreeSet<TransferId> = policy.queue().collect();
         assert!(
             queue.iter().eq(witness.transfers.keys()),
             "the queue is everyone"

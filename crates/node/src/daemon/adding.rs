@@ -2,14 +2,15 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use api::{Add, AddOptions, FilePriority, Hash, Kind, Preview, PreviewFile};
+use api::{Add, AddOptions, FilePriority, Hash, Kind, Preview, PreviewFile, Row};
 use torrent::ids::InfoHashes;
 use torrent::magnet::{self, Magnet};
 use torrent::metainfo::{Info, Metainfo};
 
-use super::book::{self, Entry};
+use super::entry::{self, Entry};
 use super::state::{Extras, Facts, Rare, Record, Totals};
 use super::{Daemon, home, unix_now};
 use crate::{AddError, Options, Place, Problem, ProblemKind, Source};
@@ -122,11 +123,11 @@ pub async fn recognise(source: api::Source) -> Result<Pasted, api::Problem> {
 }
 
 impl Daemon {
-    /// Adds a transfer; answers its number.
+    /// Adds a transfer.
     ///
     /// # Errors
     /// It is there already, cannot be added like that, or its place will not do.
-    pub(super) async fn add_new(&self, add: Add) -> Result<u32, api::Problem> {
+    pub(super) async fn add_new(self, add: Add) -> Result<Arc<Row>, api::Problem> {
         let Add { source, options } = add;
         let pasted = recognise(source).await?;
         let priorities = match &pasted {
@@ -138,16 +139,11 @@ impl Daemon {
                 ));
             }
         };
-        let (id, node_options) = self.reserve(&pasted, &options, priorities)?;
+        let (id, mut node_options) = self.reserve(&pasted, &options, priorities)?;
         let label = options.label.as_deref();
         let group = label.map(|label| self.rules().group(label));
         self.wish(id);
-        let mut node_options = node_options;
-        node_options.halted = self
-            .book()
-            .entries
-            .get(&id)
-            .and_then(|entry| entry.halted());
+        node_options.halted = self.book().get(id).and_then(Entry::halted);
         let source = pasted.source();
         let begun = self.shared.node.run(move |driver| async move {
             let id = swarm::TorrentId(id);
@@ -175,8 +171,7 @@ impl Daemon {
             return Err(problem);
         }
         self.show([id]);
-        self.show_totals();
-        Ok(id)
+        self.row(id)
     }
 
     /// Gives a transfer its number and its place in the book.
@@ -213,18 +208,13 @@ impl Daemon {
             Pasted::Metainfo(metainfo) => Some(metainfo),
             _ => None,
         };
-        let id = book.next_id;
-        book.next_id += 1;
-        let position = book.entries.values().map(|e| e.record.position).max();
-        let known = book.entries.values().map(|entry| &entry.record.folder);
-        let kept_folder = known.clone().find(|known| ***known == *folder).cloned();
-        let kept_folder = kept_folder.unwrap_or_else(|| folder.as_path().into());
+        let (id, position) = book.next();
         let record = Record {
             id,
             name: pasted.name(),
             file_name: None,
             hashes: pasted.hashes(),
-            folder: kept_folder,
+            folder: book.folder(&folder),
             exact,
             read_only: options.read_only,
             label: options.label.clone(),
@@ -232,11 +222,11 @@ impl Daemon {
             sequential: options.sequential,
             preallocate: options.preallocate,
             limits: options.limits,
-            position: position.map_or(0, |last| last + 1),
+            position,
             added: unix_now(),
             finished: None,
             seeding_from: None,
-            facts: metainfo.map_or(Facts::default(), |m| book::facts(&m.info, &priorities)),
+            facts: metainfo.map_or(Facts::default(), |m| entry::facts(&m.info, &priorities)),
             totals: Totals::default(),
             rare: Rare::from(Extras {
                 link: match pasted {
@@ -278,18 +268,15 @@ impl Daemon {
         };
         let mut entry = Entry::new(record);
         entry.file_system = home::file_system(&entry.root());
-        book.entries.insert(id, Box::new(entry));
+        book.insert(Box::new(entry));
         Ok((id, node_options))
     }
 
     /// Takes a transfer out of book, table and rules.
     pub(super) fn forget_entry(&self, id: u32) {
-        self.book().entries.remove(&id);
+        self.book().remove(id);
         self.judge([policy::Input::Gone(policy::TransferId(id))]);
-        self.shared
-            .live
-            .update(|table| table.remove(api::TransferId(id)));
-        self.show_totals();
+        self.unshow(id);
     }
 
     /// What adding something would add.
@@ -340,7 +327,7 @@ impl Daemon {
             name: Some(info.as_ref().map_or(name, |info| info.name().to_owned())),
             info_hash_v1: hashes.v1.map(Hash),
             info_hash_v2: hashes.v2.map(Hash),
-            size: info.as_ref().map(|info| book::facts(info, &[]).size),
+            size: info.as_ref().map(|info| entry::facts(info, &[]).size),
             files: files.unwrap_or_default(),
             trackers: trackers.into_iter().flatten().collect(),
             private: info.as_ref().is_some_and(Info::private),
@@ -372,7 +359,7 @@ pub(super) fn found(id: u32, metainfo: &Metainfo, root: PathBuf, read_only: bool
         added: unix_now(),
         finished: None,
         seeding_from: None,
-        facts: book::facts(info, &[]),
+        facts: entry::facts(info, &[]),
         totals: Totals::default(),
         rare,
     }

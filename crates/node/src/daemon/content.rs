@@ -22,7 +22,7 @@ impl Daemon {
     fn content_transfer(&self, host: &str) -> Result<u32, Problem> {
         let named = number(host).filter(|&id| is_same(&self.content_key(id), host));
         named
-            .filter(|id| self.book().entries.contains_key(id))
+            .filter(|id| self.book().get(*id).is_some())
             .ok_or_else(nothing)
     }
 }
@@ -30,11 +30,7 @@ impl Daemon {
 impl Content for Daemon {
     async fn listing(&self, host: String, most: usize) -> Result<ContentListing, Problem> {
         let id = self.content_transfer(&host)?;
-        let name = self
-            .book()
-            .entries
-            .get(&id)
-            .map(|entry| entry.record.name.clone());
+        let name = self.book().get(id).map(|entry| entry.record.name.clone());
         let files = self
             .shared
             .node
@@ -53,7 +49,7 @@ impl Content for Daemon {
 
     async fn find(&self, host: String, path: String) -> Result<ContentFile, Problem> {
         let id = self.content_transfer(&host)?;
-        let added = self.book().entries.get(&id).map(|entry| entry.record.added);
+        let added = self.book().get(id).map(|entry| entry.record.added);
         let found = self.shared.node.call(move |driver| {
             let found = driver.file_at(TorrentId(id), &path);
             found.map(|found| (found, path))

@@ -11,7 +11,7 @@ use policy::{
 };
 use swarm::{Class, Input, TorrentId};
 
-use super::book::rates;
+use super::entry::rates;
 use crate::Node;
 
 /// Longest seeding time worth naming, in seconds.
@@ -123,6 +123,8 @@ pub struct Rules {
     pub limits: Rates,
     /// Peers served at once.
     pub slots: u32,
+    /// Of those that are not complete, the ones that so many come before have another place than was shown.
+    moved: Option<u32>,
 }
 
 /// A transfer is held, or not.
@@ -136,6 +138,7 @@ impl Rules {
             groups: BTreeMap::new(),
             limits: Rates::NONE,
             slots: 0,
+            moved: None,
         }
     }
 
@@ -146,9 +149,7 @@ impl Rules {
         facts: impl IntoIterator<Item = policy::Input>,
     ) -> Vec<Verdict> {
         let now = Instant::now();
-        facts
-            .into_iter()
-            .for_each(|fact| self.engine.handle(now, fact));
+        facts.into_iter().for_each(|fact| self.hear(now, fact));
         let (mut verdicts, mut inputs, mut room) = (Vec::new(), Vec::new(), None);
         while let Some(output) = self.engine.poll() {
             if let Output::Allow(allowance) = &output {
@@ -165,6 +166,28 @@ impl Rules {
             drop(node.call(move |driver| inputs.into_iter().for_each(|input| driver.tell(input))));
         }
         verdicts
+    }
+
+    fn hear(&mut self, now: Instant, fact: policy::Input) {
+        let id = match &fact {
+            policy::Input::Transfer(id, _)
+            | policy::Input::Progress(id, _)
+            | policy::Input::Gone(id) => Some(id.0),
+            // Whoever moves one shows them all.
+            _ => None,
+        };
+        let ahead = |rules: &Rules| rules.ahead(id?);
+        let before = ahead(self);
+        self.engine.handle(now, fact);
+        let after = ahead(self);
+        // Those behind where one came or went.
+        let news = match (before, after) {
+            (None, Some(came)) => Some(came + 1),
+            (Some(went), None) => Some(went),
+            _ => None,
+        };
+        let there = news.filter(|&from| self.engine.waiting(from as usize).next().is_some());
+        self.moved = self.moved.into_iter().chain(there).min();
     }
 
     fn carry_out(&mut self, output: Output, verdicts: &mut Vec<Verdict>, inputs: &mut Vec<Input>) {
@@ -224,8 +247,38 @@ impl Rules {
 
     /// Transfers in the order of their turn.
     pub fn queue(&self) -> impl Iterator<Item = u32> + '_ {
-        self.engine.queue().iter().map(|id| id.0)
+        self.engine.queue().map(|id| id.0)
     }
+
+    /// How many transfers that are not complete come before this one; `None`: it is complete.
+    pub fn ahead(&self, id: u32) -> Option<u32> {
+        let ahead = self.engine.ahead(policy::TransferId(id))?;
+        u32::try_from(ahead).ok()
+    }
+
+    /// Whether some have another place than was shown.
+    pub fn have_moved(&self) -> bool {
+        self.moved.is_some()
+    }
+
+    /// Those that may have another place than was shown.
+    pub fn take_moved(&mut self) -> Vec<u32> {
+        let moved = self.moved.take();
+        let behind = moved.map(|from| self.engine.waiting(from as usize).map(|id| id.0));
+        behind.into_iter().flatten().collect()
+    }
+
+    /// The place among all of whoever is at this place among those that are not complete; the last, if there is none.
+    pub fn place(&self, position: u32) -> u32 {
+        let there = self.engine.waiting(position as usize).next();
+        let place = there.and_then(|there| self.engine.queue().position(|id| id == there));
+        place.map_or(u32::MAX, |place| place as u32)
+    }
+}
+
+/// A setting that cannot be meant, as an answer.
+pub fn wrong_setting(error: WrongSetting) -> api::Problem {
+    api::Problem::invalid(format!("{error}."))
 }
 
 #[cfg(test)]

@@ -179,6 +179,15 @@ pub enum Change {
     Setting(String, Option<String>),
     /// Only what a transfer has done.
     Totals(u32, Totals),
+    /// A new run: what was seeded in the one before goes into the totals, and these seed from now on.
+    Seeding {
+        /// The end of the run before, in Unix seconds.
+        until: i64,
+        /// The begin of this one.
+        since: i64,
+        /// By number.
+        ids: Vec<u32>,
+    },
 }
 
 /// Everything that was kept.

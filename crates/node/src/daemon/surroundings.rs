@@ -67,8 +67,7 @@ impl Daemon {
     fn interests(&self) -> (bool, Cares) {
         let busy = {
             let book = self.book();
-            book.entries
-                .values()
+            book.entries()
                 .any(|e| e.runs() && (!e.complete() || e.swarm().is_some_and(|s| s.peers > 0)))
         };
         let cares = self.shared.live.read(|table| {
@@ -87,7 +86,7 @@ impl Daemon {
     /// Room on the file systems that downloads write to.
     fn spaces(&self, told: &mut BTreeMap<u64, u64>) -> Vec<Input> {
         let mut roots = BTreeMap::new();
-        for entry in self.book().entries.values_mut() {
+        for entry in self.book().entries_mut() {
             if entry.complete() {
                 continue;
             }

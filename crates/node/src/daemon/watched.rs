@@ -117,7 +117,7 @@ async fn look(daemon: &Daemon, folder: &WatchFolder) {
                 ..AddOptions::default()
             },
         };
-        let ending = match daemon.add_new(add).await {
+        let ending = match daemon.clone().add_new(add).await {
             Ok(_) => ".added",
             Err(problem) if problem.kind == Kind::AlreadyPresent => ".added",
             Err(problem) => {

@@ -3,7 +3,7 @@
 //! They are announced as before. The first peer that asks for one wakes it, and so does an announce that names an
 //! address for the first time: that peer may be one which cannot reach us.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -19,6 +19,8 @@ use crate::{AddError, Event, Options, Place, Problem, Source};
 
 /// Addresses remembered of each complete transfer, so that the same ones do not wake it with every announce.
 const SEEN: usize = 64;
+/// So many folders are remembered whether or not somebody has them.
+const FOLDERS: usize = 64;
 /// How often awake transfers are looked at.
 const LOOK: Duration = Duration::from_secs(15);
 
@@ -61,7 +63,7 @@ impl Dormant {
         options: &Options,
         private: bool,
         trackers: Vec<Vec<String>>,
-        known: &Dormants,
+        folders: &mut Folders,
     ) -> Dormant {
         let (folder, exact) = match &options.place {
             Place::Into(folder) => (folder, false),
@@ -69,7 +71,7 @@ impl Dormant {
         };
         Dormant {
             hashes,
-            folder: known.folder(folder),
+            folder: folders.one(folder),
             exact,
             read_only: options.read_only,
             preallocate: options.preallocate,
@@ -102,6 +104,30 @@ impl Dormant {
     }
 }
 
+/// Folders that are there once, however many transfers lie in them.
+#[derive(Debug, Default)]
+pub(crate) struct Folders {
+    known: HashSet<Arc<Path>>,
+    /// With so many, those that nobody has any more are dropped.
+    most: usize,
+}
+
+impl Folders {
+    /// This folder, as others have it.
+    pub fn one(&mut self, folder: &Path) -> Arc<Path> {
+        if let Some(known) = self.known.get(folder) {
+            return known.clone();
+        }
+        if self.known.len() >= self.most {
+            self.known.retain(|known| Arc::strong_count(known) > 1);
+            self.most = (2 * self.known.len()).max(FOLDERS);
+        }
+        let folder: Arc<Path> = folder.into();
+        self.known.insert(folder.clone());
+        folder
+    }
+}
+
 /// All of them.
 #[derive(Default)]
 pub(crate) struct Dormants {
@@ -110,6 +136,7 @@ pub(crate) struct Dormants {
     stuck: BTreeSet<TorrentId>,
     /// Addresses that an announce has named, as hashes.
     seen: HashMap<TorrentId, Vec<u32>>,
+    folders: Folders,
 }
 
 impl Dormants {
@@ -129,15 +156,6 @@ impl Dormants {
         self.seen.remove(&id);
         self.stuck.remove(&id);
         self.by_id.remove(&id)
-    }
-
-    /// This folder, as another transfer has it.
-    fn folder(&self, folder: &Path) -> Arc<Path> {
-        let mut known = self.by_id.values().map(|dormant| &dormant.folder);
-        known
-            .find(|known| &***known == folder)
-            .cloned()
-            .unwrap_or_else(|| folder.into())
     }
 
     /// Is one of these addresses new?
@@ -227,7 +245,13 @@ impl Driver {
 
     /// A transfer whose place will not do is known all the same, and tried again.
     pub fn shelve(&self, id: TorrentId, hashes: InfoHashes, options: &Options, private: bool) {
-        let dormant = Dormant::of(hashes, options, private, Vec::new(), &self.dormant.borrow());
+        let dormant = Dormant::of(
+            hashes,
+            options,
+            private,
+            Vec::new(),
+            &mut self.dormant.borrow_mut().folders,
+        );
         self.keep_stuck(id, Box::new(dormant));
     }
 
@@ -253,15 +277,13 @@ impl Driver {
     fn lull(self: &Rc<Self>, id: TorrentId) {
         let mut transfers = self.transfers.borrow_mut();
         let Some(t) = transfers.get(&id) else { return };
-        let known = self.dormant.borrow();
         let dormant = Dormant::of(
             t.hashes,
             &t.options,
             t.private(),
             t.trackers.clone(),
-            &known,
+            &mut self.dormant.borrow_mut().folders,
         );
-        drop(known);
         transfers.remove(&id);
         drop(transfers);
         self.report_last(id);
@@ -330,5 +352,21 @@ pub(crate) async fn run(driver: Rc<Driver>, quiet: Duration) {
             }
         }
         tired.into_iter().for_each(|id| driver.lull(id));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_there_once_and_goes_with_those_who_have_it() {
+        let mut folders = Folders::default();
+        let kept = folders.one(Path::new("/data"));
+        for n in 0..10 * FOLDERS {
+            folders.one(Path::new(&format!("/data/{n}")));
+        }
+        assert!(Arc::ptr_eq(&kept, &folders.one(Path::new("/data"))));
+        assert!(folders.known.len() <= FOLDERS, "{}", folders.known.len());
     }
 }

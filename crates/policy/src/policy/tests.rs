@@ -80,7 +80,7 @@ impl Rig {
     /// Why transfers are held, in the order of the queue.
     fn held(&mut self) -> Vec<Option<String>> {
         self.decisions();
-        let ids = self.policy.queue().to_vec();
+        let ids: Vec<TransferId> = self.policy.queue().collect();
         let text = |id| self.policy.held(id).map(Reason::to_string);
         ids.into_iter().map(text).collect()
     }
@@ -88,8 +88,8 @@ impl Rig {
     /// Which transfers run (are not held), in the order of the queue.
     fn runs(&mut self) -> Vec<u32> {
         self.decisions();
-        let ids = self.policy.queue().iter();
-        ids.filter(|&&id| self.policy.held(id).is_none())
+        let ids = self.policy.queue();
+        ids.filter(|&id| self.policy.held(id).is_none())
             .map(|id| id.0)
             .collect()
     }

@@ -1,10 +1,8 @@
 //! Records to rows and back.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use api::{Goals, Label, Limits};
 use rusqlite::{Connection, Row, named_params};
@@ -12,6 +10,7 @@ use torrent::ids::InfoHashes;
 
 use super::schema::OpenError;
 use super::{Change, Extras, Facts, Kept, Rare, Record, Totals};
+use crate::drivers::dormant::Folders;
 
 /// Globs, tags and trackers are kept one a line,
 const BETWEEN: &str = "\n";
@@ -109,6 +108,20 @@ fn put(connection: &Connection, change: &Change) -> rusqlite::Result<()> {
                 ":seeded": signed(totals.seeded_seconds),
             })
             .map(drop),
+        Change::Seeding { until, since, ids } => {
+            connection
+                .prepare_cached(
+                    "UPDATE transfer SET seeded_seconds = seeded_seconds + MAX(0, ?1 - seeding_from),
+                     seeding_from = NULL WHERE seeding_from IS NOT NULL",
+                )?
+                .execute([until])?;
+            let mut begin =
+                connection.prepare_cached("UPDATE transfer SET seeding_from = ?1 WHERE id = ?2")?;
+            for id in ids {
+                begin.execute((since, id))?;
+            }
+            Ok(())
+        }
     }
 }
 
@@ -164,22 +177,6 @@ fn put_transfer(connection: &Connection, r: &Record) -> rusqlite::Result<()> {
         .map(drop)
 }
 
-/// Most transfers lie in few folders: each path is in memory once.
-#[derive(Default)]
-struct Folders(BTreeSet<Arc<Path>>);
-
-impl Folders {
-    fn one(&mut self, bytes: Vec<u8>) -> Arc<Path> {
-        let path = path(bytes);
-        if let Some(known) = self.0.get(path.as_path()) {
-            return known.clone();
-        }
-        let path: Arc<Path> = path.into();
-        self.0.insert(path.clone());
-        path
-    }
-}
-
 fn record(row: &Row<'_>, folders: &mut Folders) -> rusqlite::Result<Record> {
     let name: String = row.get("name")?;
     let number = |column: &str| row.get::<_, i64>(column).map(unsigned);
@@ -193,7 +190,7 @@ fn record(row: &Row<'_>, folders: &mut Folders) -> rusqlite::Result<Record> {
             v1: row.get("v1")?,
             v2: row.get("v2")?,
         },
-        folder: folders.one(row.get("folder")?),
+        folder: folders.one(&path(row.get("folder")?)),
         exact: row.get("exact")?,
         read_only: row.get("read_only")?,
         label: row.get("label")?,

@@ -10,6 +10,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, ErrorCode};
 
+/// KiB of pages that SQLite keeps in memory: the upper levels of its trees.
+const CACHE_KIB: i64 = 512;
+
 /// Each brings the database from the version before it (its place in this list) to the next.
 pub(super) const MIGRATIONS: &[&str] = &["
 CREATE TABLE label (
@@ -89,6 +92,8 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     connection.busy_timeout(BUSY)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
+    // All is read once, and then only written.
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     // What a person sees in the list may be read by nobody else.
     #[cfg(unix)]
     if let Err(error) =

@@ -125,6 +125,36 @@ fn what_is_kept_comes_back_as_it_was() {
 }
 
 #[test]
+fn a_run_counts_what_the_one_before_seeded_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.sqlite");
+    let seed = |id, from| {
+        Change::Transfer(Box::new(Record {
+            seeding_from: from,
+            ..record(id)
+        }))
+    };
+    {
+        let (state, _) = State::open(&path).unwrap();
+        let changes = vec![seed(1, Some(1000)), seed(2, Some(1000)), seed(3, None)];
+        commit(&state, changes).unwrap();
+    }
+    {
+        let (state, _) = State::open(&path).unwrap();
+        // The second was paused in between.
+        state.note(vec![Change::Seeding {
+            until: 1100,
+            since: 2000,
+            ids: vec![1, 3],
+        }]);
+    }
+    let kept = State::open(&path).unwrap().1.transfers;
+    let seeding = |r: &Record| (r.seeding_from, r.totals.seeded_seconds);
+    let seeding: Vec<_> = kept.iter().map(seeding).collect();
+    assert_eq!(seeding, [(Some(2000), 109), (None, 109), (Some(2000), 9)]);
+}
+
+#[test]
 fn a_number_is_never_given_twice() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state.sqlite");
