@@ -223,7 +223,8 @@ impl Client {
         self.send(Method::POST, &path, peers).await
     }
 
-    /// Does one thing to many.
+    /// Does one thing to many. Of many thousands the answer may take longer than this client waits;
+    /// the daemon does it to the end all the same.
     pub async fn bulk(&self, bulk: &Bulk) -> Result<BulkAnswer> {
         self.send(Method::POST, "/api/v1/bulk", bulk).await
     }
