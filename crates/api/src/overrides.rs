@@ -7,10 +7,11 @@ use serde_json::{Map, Value};
 use crate::settings::{Settings, SettingsPatch};
 
 impl SettingsPatch {
-    /// Each part that is named: its key and its JSON.
-    pub fn parts(&self) -> Vec<(String, String)> {
+    /// Each part that is named: its key and its JSON; `None`: as the configuration says.
+    pub fn parts(&self) -> Vec<(String, Option<String>)> {
+        let kept = |value: Value| (!value.is_null()).then(|| value.to_string());
         let parts = object(self).into_iter();
-        parts.map(|(key, value)| (key, value.to_string())).collect()
+        parts.map(|(key, value)| (key, kept(value))).collect()
     }
 
     /// A patch of one part, from its key and JSON.
@@ -55,10 +56,13 @@ mod tests {
         let parts = patch.parts();
         assert_eq!(parts.len(), 2);
         for (key, value) in parts {
-            SettingsPatch::one(&key, &value).unwrap().apply(&mut again);
+            let part = SettingsPatch::one(&key, &value.unwrap()).unwrap();
+            part.apply(&mut again, &Settings::default());
         }
         assert_eq!(again, changed);
         assert!(SettingsPatch::one("slot", "9").is_err());
         assert!(SettingsPatch::one("slots", "\"many\"").is_err());
+        let dropped: SettingsPatch = serde_json::from_str(r#"{"slots": null}"#).unwrap();
+        assert_eq!(dropped.parts(), [("slots".to_owned(), None)]);
     }
 }

@@ -297,22 +297,29 @@ macro_rules! settings {
             $($(#[doc = $doc])* $(#[schema($($schema)*)])? pub $name: $type,)*
         }
 
-        /// What to change in the settings: each part that is named is replaced, what is absent stays.
+        /// What to change in the settings: each part that is named is replaced, what is absent stays;
+        /// `null`: as the configuration says.
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
         #[serde(default, deny_unknown_fields)]
         pub struct SettingsPatch {
             $(
                 $(#[doc = $doc])*
-                #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
-                #[schema(nullable = false $(, $($schema)*)?)]
-                pub $name: Option<$type>,
+                #[serde(deserialize_with = "nullable", skip_serializing_if = "Option::is_none")]
+                #[schema(value_type = Option<$type> $(, $($schema)*)?)]
+                pub $name: Option<Option<$type>>,
             )*
         }
 
         impl SettingsPatch {
-            /// Changes `settings`.
-            pub fn apply(self, settings: &mut Settings) {
-                $(set(&mut settings.$name, self.$name);)*
+            /// Changes `settings`; what is dropped is as in `configured`.
+            pub fn apply(self, settings: &mut Settings, configured: &Settings) {
+                $(
+                    let new = self.$name;
+                    set(
+                        &mut settings.$name,
+                        new.map(|new| new.unwrap_or_else(|| configured.$name.clone())),
+                    );
+                )*
             }
         }
     };
@@ -434,8 +441,10 @@ impl Check for Settings {
 
 impl Check for SettingsPatch {
     fn check(&self) -> Result<(), Problem> {
-        let mut settings = Settings::default();
-        self.clone().apply(&mut settings);
+        // A configuration is checked when it is read.
+        let configured = Settings::default();
+        let mut settings = configured.clone();
+        self.clone().apply(&mut settings, &configured);
         settings.check()
     }
 }
@@ -470,7 +479,7 @@ mod tests {
         let mut settings = Settings::default();
         let patch: SettingsPatch =
             serde_json::from_str(r#"{"limits": {"up": 5}, "slots": 9}"#).unwrap();
-        patch.apply(&mut settings);
+        patch.apply(&mut settings, &Settings::default());
         let wanted = Settings {
             limits: Limits { down: 0, up: 5 },
             slots: 9,
@@ -480,10 +489,35 @@ mod tests {
     }
 
     #[test]
+    fn null_goes_back_to_what_the_configuration_says() {
+        let configured = Settings {
+            slots: 4,
+            folder: "/srv".into(),
+            ..Settings::default()
+        };
+        let mut settings = Settings {
+            slots: 9,
+            memory: 7,
+            ..configured.clone()
+        };
+        let patch: SettingsPatch =
+            serde_json::from_str(r#"{"slots": null, "folder": "/home/alice"}"#).unwrap();
+        assert_eq!(patch.check(), Ok(()));
+        patch.apply(&mut settings, &configured);
+        let wanted = Settings {
+            slots: 4,
+            memory: 7,
+            folder: "/home/alice".into(),
+            ..Settings::default()
+        };
+        assert_eq!(settings, wanted);
+    }
+
+    #[test]
     fn wrong_keys_and_values_are_named() {
         let unknown = serde_json::from_str::<SettingsPatch>(r#"{"limit": {}}"#).unwrap_err();
         assert!(unknown.to_string().contains("`limit`"), "{unknown}");
-        assert!(serde_json::from_str::<SettingsPatch>(r#"{"slots": null}"#).is_err());
+        assert!(serde_json::from_str::<SettingsPatch>(r#"{"limits": {"up": null}}"#).is_err());
         let wrong = |settings: Settings| settings.check().unwrap_err().detail;
         assert!(
             wrong(Settings {

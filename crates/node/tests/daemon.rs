@@ -387,7 +387,7 @@ async fn labels_have_folders_limits_and_goals() {
     );
     // Peers on loopback are free of limits unless a person says otherwise.
     let patch = SettingsPatch {
-        lan_free: Some(false),
+        lan_free: Some(Some(false)),
         ..SettingsPatch::default()
     };
     running.daemon.update_settings(patch).await.unwrap();
@@ -582,7 +582,7 @@ async fn settings_that_cannot_be_meant_are_refused_and_the_others_stay() {
     let home = tempfile::tempdir().unwrap();
     let running = Running::start(home.path());
     let limits = |up| SettingsPatch {
-        limits: Some(Limits { down: 0, up }),
+        limits: Some(Some(Limits { down: 0, up })),
         ..SettingsPatch::default()
     };
     let problem = running.daemon.update_settings(limits(5)).await.unwrap_err();
@@ -591,6 +591,43 @@ async fn settings_that_cannot_be_meant_are_refused_and_the_others_stay() {
     running.stop().await;
     let running = Running::start(home.path());
     assert_eq!(running.daemon.settings().await.unwrap().limits.up, 5000);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_set_is_dropped_by_a_person_or_by_news_from_the_file() {
+    let home = tempfile::tempdir().unwrap();
+    let slots = |slots| SettingsPatch {
+        slots: Some(slots),
+        ..SettingsPatch::default()
+    };
+    let file = |slots| Settings {
+        slots,
+        ..Settings::default()
+    };
+    let running = Running::with(home.path(), file(4));
+    running
+        .daemon
+        .update_settings(slots(Some(9)))
+        .await
+        .unwrap();
+    let dropped = running.daemon.update_settings(slots(None)).await.unwrap();
+    assert_eq!(dropped.slots, 4);
+    running.stop().await;
+    let running = Running::with(home.path(), file(5));
+    assert_eq!(running.daemon.settings().await.unwrap().slots, 5);
+    running
+        .daemon
+        .update_settings(slots(Some(9)))
+        .await
+        .unwrap();
+    running.daemon.reconfigure(file(5)).unwrap();
+    assert_eq!(running.daemon.settings().await.unwrap().slots, 9);
+    running.daemon.reconfigure(file(6)).unwrap();
+    assert_eq!(running.daemon.settings().await.unwrap().slots, 6);
+    running.stop().await;
+    let running = Running::with(home.path(), file(6));
+    assert_eq!(running.daemon.settings().await.unwrap().slots, 6);
     running.stop().await;
 }
 
@@ -679,7 +716,7 @@ async fn what_was_asked_is_done_though_whoever_asked_hangs_up() {
     let paused = |row: &Transfer| row.state == State::Paused;
     running.until(id, "paused", paused).await;
     let patch = SettingsPatch {
-        slots: Some(9),
+        slots: Some(Some(9)),
         ..SettingsPatch::default()
     };
     ask_and_go(daemon.update_settings(patch)).await;

@@ -16,9 +16,11 @@ Examples:
   starling settings show limits
   starling settings set limits.up=2MiB queue.downloads=3
   starling settings set goals.ratio=none folder=~/Downloads
+  starling settings reset limits
   starling settings set 'schedule=[{ days = [\"mon\"], from = \"08:00\", to = \"18:00\", limits.up = \"100KiB\" }]'
 
-What is set here is kept, and goes before the configuration file until that says something new about it.";
+What is set here is kept, and goes before the configuration file until that says something new
+about it or it is reset.";
 
 /// Show or change the daemon's settings while it runs.
 #[derive(clap::Args)]
@@ -35,6 +37,8 @@ enum What {
     Show(Show),
     /// Change settings; they are in effect at once
     Set(Set),
+    /// Drop what was set here: as the configuration file says
+    Reset(Reset),
 }
 
 /// Show settings, all or some.
@@ -57,6 +61,16 @@ struct Set {
     home: HomeFlag,
 }
 
+/// Drop what was set here: as the configuration file says.
+#[derive(clap::Args)]
+struct Reset {
+    /// Names of settings; those in a table go back together, under its name.
+    #[arg(required = true, value_name = "KEY")]
+    keys: Vec<String>,
+    #[command(flatten)]
+    home: HomeFlag,
+}
+
 impl Settings {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
         match self.what {
@@ -72,6 +86,7 @@ impl Settings {
                 Ok(())
             }
             What::Set(set) => set.run(context),
+            What::Reset(reset) => reset.run(context),
         }
     }
 }
@@ -108,6 +123,34 @@ impl Set {
         let settings = remote.ask(remote.client().update_settings(&patch))?;
         tell(context, &settings, &named);
         Ok(())
+    }
+}
+
+impl Reset {
+    fn run(self, context: &Context) -> Result<(), Failure> {
+        let mut parts = serde_json::Map::new();
+        for name in &self.keys {
+            parts.insert(whole(name)?.to_owned(), Value::Null);
+        }
+        let patch: SettingsPatch = serde_json::from_value(parts.into())
+            .map_err(|error| Failure::usage(format!("This cannot be reset: {error}.")))?;
+        let remote = Remote::need(context, &self.home)?;
+        let settings = remote.ask(remote.client().update_settings(&patch))?;
+        tell(context, &settings, &self.keys);
+        Ok(())
+    }
+}
+
+/// A name of what is kept as a whole.
+fn whole(name: &str) -> Result<&str, Failure> {
+    if !keys::SETTINGS.iter().any(|key| within(key.name, name)) {
+        return Err(unknown(name));
+    }
+    match name.split_once('.') {
+        Some((table, _)) => Err(Failure::usage(format!(
+            "{name} goes back with all of {table}: starling settings reset {table}"
+        ))),
+        None => Ok(name),
     }
 }
 
@@ -154,6 +197,15 @@ mod tests {
     fn a_table_names_its_keys_and_no_others() {
         assert!(within("limits.up", "limits") && within("limits.up", "limits.up"));
         assert!(!within("lan_free", "lan") && !within("limits.up", "limits.u"));
+    }
+
+    #[test]
+    fn what_is_kept_as_a_whole_is_reset_as_a_whole() {
+        assert_eq!(whole("limits").ok(), Some("limits"));
+        assert_eq!(whole("slots").ok(), Some("slots"));
+        let refused = whole("limits.up").unwrap_err().message;
+        assert!(refused.ends_with("reset limits"), "{refused}");
+        assert!(whole("limit").is_err() && whole("dht").is_err());
     }
 
     #[test]

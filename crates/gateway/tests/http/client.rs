@@ -143,7 +143,7 @@ async fn asks_everything(client: &Client) {
     }
 
     let patch = SettingsPatch {
-        slots: Some(9),
+        slots: Some(Some(9)),
         ..SettingsPatch::default()
     };
     let settings = client.update_settings(&patch).await.unwrap();
@@ -151,6 +151,12 @@ async fn asks_everything(client: &Client) {
         (settings.slots, &settings),
         (9, &client.settings().await.unwrap())
     );
+    let dropped = SettingsPatch {
+        slots: Some(None),
+        ..SettingsPatch::default()
+    };
+    let settings = client.update_settings(&dropped).await.unwrap();
+    assert_eq!(settings.slots, 0);
     client.reload().await.unwrap();
     client.shutdown().await.unwrap();
     assert!(client.metrics().await.unwrap().contains("starling_peers 0"));

@@ -339,7 +339,7 @@ impl Service for Fake {
     async fn update_settings(&self, patch: SettingsPatch) -> Result<Settings, Problem> {
         Ok(self.live.update(|table| {
             let mut settings = Settings::clone(table.settings());
-            patch.apply(&mut settings);
+            patch.apply(&mut settings, &Settings::default());
             table.set_settings(settings.clone());
             settings
         }))

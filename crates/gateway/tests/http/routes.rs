@@ -298,10 +298,15 @@ async fn labels_and_settings_are_changed_in_part() {
     assert_eq!(settings["schedule"][0]["from"], "22:00");
     assert_eq!(settings["queue"]["downloads"], 5);
     assert_eq!(daemon.ask("GET /api/v1/settings").await.json(), settings);
+    let settings = daemon
+        .ask_json("PATCH /api/v1/settings", r#"{"schedule": null}"#)
+        .await
+        .json();
+    assert_eq!(settings["schedule"], serde_json::json!([]));
     for (patch, word) in [
         (r#"{"slotz": 1}"#, "slotz"),
         (r#"{"slots": 1001}"#, "slots is 1001"),
-        (r#"{"slots": null}"#, "null"),
+        (r#"{"limits": {"up": null}}"#, "null"),
         (
             r#"{"schedule": [{"days": [], "from": "25:00", "to": "06:00"}]}"#,
             "22:30",

@@ -1,7 +1,7 @@
 //! Settings: those of the configuration, and over them what a person changed while the daemon ran.
 
 use std::path::PathBuf;
-use std::sync::PoisonError;
+use std::sync::{MutexGuard, PoisonError};
 
 use api::{Check, Problem, Settings, SettingsPatch};
 use tokio::sync::oneshot;
@@ -37,7 +37,7 @@ impl Daemon {
     pub(super) async fn change_settings(self, patch: SettingsPatch) -> Result<Settings, Problem> {
         let patched = || {
             let mut settings = self.shared.live.read(|table| (**table.settings()).clone());
-            patch.clone().apply(&mut settings);
+            patch.clone().apply(&mut settings, &self.configured());
             settings
         };
         let settings = patched();
@@ -46,7 +46,7 @@ impl Daemon {
         let kept = patch
             .parts()
             .into_iter()
-            .map(|(key, value)| Change::Setting(key, Some(value)));
+            .map(|(key, value)| Change::Setting(key, value));
         self.commit(kept.collect()).await?;
         // Others may have changed meanwhile.
         let settings = patched();
@@ -81,17 +81,24 @@ impl Daemon {
     /// It cannot be meant; the one before stays in effect.
     pub fn reconfigure(&self, configured: Settings) -> Result<(), Problem> {
         configured.check()?;
-        let mut before = self
-            .shared
-            .configured
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut before = self.configured();
         let mut settings = self.shared.live.read(|table| (**table.settings()).clone());
-        // What the file changes goes in; what a person changed while it ran and the file leaves alone stays.
-        SettingsPatch::between(&before, &configured).apply(&mut settings);
+        // What the file changes goes in, and is the last that was said of it; what a person changed while it ran and the
+        // file leaves alone stays.
+        let news = SettingsPatch::between(&before, &configured);
+        let said = news.parts().into_iter();
+        let said = said.map(|(key, _)| Change::Setting(key, None)).collect();
+        news.apply(&mut settings, &configured);
         self.settle(&settings)?;
+        self.shared.state.note(said);
         *before = configured;
         Ok(())
+    }
+
+    /// Settings of the configuration.
+    fn configured(&self) -> MutexGuard<'_, Settings> {
+        let configured = self.shared.configured.lock();
+        configured.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks for the configuration to be read again, and waits for it.
@@ -124,7 +131,7 @@ pub(super) fn overridden(configured: &Settings, kept: &[(String, String)]) -> Se
     for (key, value) in kept {
         // One setting that an other version wrote must not undo all others.
         match SettingsPatch::one(key, value) {
-            Ok(patch) => patch.apply(&mut settings),
+            Ok(patch) => patch.apply(&mut settings, configured),
             Err(error) => tracing::warn!(key, %error, "a kept setting is left out"),
         }
     }

@@ -102,7 +102,8 @@ pub(crate) async fn settings<S: Service>(State(app): State<Arc<App<S>>>) -> Answ
 
 /// Change settings
 ///
-/// Each part that is named is replaced; what is absent stays.
+/// Each part that is named is replaced; what is absent stays. `null` takes back what was changed
+/// here: the configuration's holds again.
 #[utoipa::path(
     patch,
     path = "/api/v1/settings",
