@@ -98,7 +98,7 @@ pub struct Upload {
     pub interval: Duration,
     /// Peers that had a slot and asked for blocks.
     pub served: u32,
-    /// Peers that are interested and had no slot.
+    /// Peers of such a class that are interested and had no slot.
     pub waiting: u32,
 }
 

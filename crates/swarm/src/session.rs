@@ -281,7 +281,7 @@ impl Session {
 
     /// All torrents together.
     pub fn totals(&self, now: Instant) -> Totals {
-        let Traffic { down, up } = &self.shared.traffic;
+        let Traffic { down, up, .. } = &self.shared.traffic;
         Totals {
             received: down.payload.total(),
             sent: up.payload.total(),
@@ -297,12 +297,12 @@ impl Session {
     /// How serving goes.
     pub fn uploading(&self) -> Uploading {
         let mut sum = Uploading {
-            sent: self.shared.traffic.up.payload.total(),
+            sent: self.shared.traffic.up_bound,
             limited: self.shared.limiter.holds_back(Way::Up),
             ..Uploading::default()
         };
         let torrents = self.active.iter().filter_map(|id| self.torrents.get(id));
-        torrents.for_each(|t| t.uploading(&mut sum));
+        torrents.for_each(|t| t.uploading(&self.shared.limiter, &mut sum));
         sum
     }
 

@@ -129,16 +129,18 @@ pub struct Totals {
 /// How serving goes: what it takes to find out whether more or fewer slots would serve better.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Uploading {
-    /// Payload bytes sent since the session began: two looks say what went between them.
+    /// Payload bytes sent since the session began: two looks say what went between them. What went to peers on the
+    /// local network while they were [free](crate::Config::lan_free) is not in it: it says nothing of the uplink.
     pub sent: u64,
-    /// Peers served.
+    /// Peers served, wherever they are.
     pub served: usize,
     /// Of those: peers whose queue on the way to the network is full, and who wait for more. Where
     /// all are, more slots only make each slower.
     pub full: usize,
     /// Of those served: peers that have nothing queued with us. Where many are, slots are idle.
     pub idle: usize,
-    /// Peers that want something and are not served.
+    /// Peers that want something and are not served; not those that are free: with more slots they take nothing from the
+    /// uplink.
     pub waiting: usize,
     /// A rate limit holds somebody back: what is sent says nothing about the network.
     pub limited: bool,

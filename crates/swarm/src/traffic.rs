@@ -39,6 +39,8 @@ impl Tally {
 pub(crate) struct Traffic {
     pub down: Tally,
     pub up: Tally,
+    /// Bytes of payload sent to peers that more than their class's limit binds: those the uplink is shared by.
+    pub up_bound: u64,
 }
 
 impl Traffic {
@@ -50,6 +52,7 @@ impl Traffic {
         Traffic {
             down: tally(),
             up: tally(),
+            up_bound: 0,
         }
     }
 }

@@ -155,3 +155,34 @@ fn serving_shows_whether_more_slots_would_help() {
     assert_eq!((now.full, now.idle, now.limited), (0, now.served, false));
     assert!(now.served >= 3, "{now:?}");
 }
+
+#[test]
+fn what_goes_to_the_free_local_network_says_nothing_of_the_uplink() {
+    let mut rig = Rig::new(Config {
+        unchoke_slots: 3,
+        lan_free: true,
+        ..Config::default()
+    });
+    let id = rig.add(0, 400, true);
+    let alice = rig.leech(id, far(1));
+    let bob = rig.leech(id, near(1));
+    for n in 2..6 {
+        rig.leech(id, near(n));
+    }
+    rig.run(SECOND);
+    let (far_sent, near_sent) = (rig.wires[&alice].sent, rig.wires[&bob].sent);
+    assert!(far_sent > 0 && near_sent > 0);
+    let now = rig.session.uploading();
+    assert_eq!(now.sent, far_sent);
+    // Of those who wait only alice could.
+    assert!(now.served < 5 && now.waiting <= 1, "{now:?}");
+
+    // Once it is bound like all others it counts like them, from then on.
+    let all = rig.session.totals(rig.now).sent;
+    rig.tell(Input::LanFree(false));
+    rig.run(SECOND);
+    let after = rig.session.uploading();
+    let more = rig.session.totals(rig.now).sent - all;
+    assert!(more > rig.wires[&alice].sent - far_sent);
+    assert_eq!(after.sent - now.sent, more);
+}

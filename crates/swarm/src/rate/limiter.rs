@@ -202,10 +202,15 @@ impl Limiter {
         }
     }
 
+    /// Whether the limit of their class alone binds peers of this one.
+    pub fn frees(&self, class: Class) -> bool {
+        self.lan_free && class == Class::Lan
+    }
+
     /// What can bind this flow.
     pub fn scopes(&self, flow: Flow) -> [Option<Scope>; 4] {
         let class = Some(Scope::Class(flow.class));
-        if self.lan_free && flow.class == Class::Lan {
+        if self.frees(flow.class) {
             return [class, None, None, None];
         }
         let torrent = Some(Scope::Torrent(flow.torrent));

@@ -52,6 +52,9 @@ impl Torrent {
             peer.spoke = now;
             self.up.add(now, u64::from(block.len));
             shared.traffic.up.block(now, u64::from(block.len));
+            if !shared.limiter.frees(peer.class) {
+                shared.traffic.up_bound += u64::from(block.len);
+            }
             self.sent += u64::from(block.len);
         }
         self.pump(shared, now, conn);

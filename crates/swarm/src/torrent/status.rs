@@ -74,10 +74,11 @@ impl Torrent {
     }
 
     /// Adds how serving goes here.
-    pub fn uploading(&self, sum: &mut Uploading) {
+    pub fn uploading(&self, limiter: &Limiter, sum: &mut Uploading) {
         for peer in self.peers.values() {
             if peer.choked {
-                sum.waiting += usize::from(peer.interested_in_us);
+                let waits = peer.interested_in_us && !limiter.frees(peer.class);
+                sum.waiting += usize::from(waits);
                 continue;
             }
             sum.served += 1;
