@@ -159,7 +159,7 @@ impl Configuration {
         let settings = serde_json::to_value(Settings::default()).expect("settings are JSON");
         let start = json!({
             "listen": "", "api": API, "api_names": [], "content": CONTENT, "dht": true, "dht_bootstrap": [],
-            "local_discovery": true, "trackers": true, "encryption": "prefer", "log": LOG,
+            "local_discovery": true, "trackers": true, "utp": true, "encryption": "prefer", "log": LOG,
         });
         let usual = |key: &Key| {
             at(&start, key.name)
@@ -286,6 +286,7 @@ impl Configuration {
             dht_bootstrap: self.list("dht_bootstrap"),
             local_discovery: self.switch("local_discovery"),
             trackers: self.switch("trackers"),
+            utp: self.switch("utp"),
             encryption: <Encryption as clap::ValueEnum>::from_str(self.text("encryption"), false)
                 .map_or_else(|_| node::Encryption::default(), Into::into),
             ..node::Config::new(home)

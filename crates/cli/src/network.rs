@@ -52,6 +52,9 @@ pub struct NodeFlags {
     /// Do not ask trackers, nor tell them.
     #[arg(long, env = "STARLING_NO_TRACKERS", value_parser = FalseyValueParser::new())]
     pub no_trackers: bool,
+    /// Speak TCP alone; otherwise uTP too, which gives way to whatever else goes over the same line.
+    #[arg(long, env = "STARLING_NO_UTP", value_parser = FalseyValueParser::new())]
+    pub no_utp: bool,
     /// Whether connections are encrypted the BitTorrent way, which keeps networks from slowing them down and keeps
     /// no secret.
     #[arg(
@@ -166,6 +169,7 @@ impl NetworkFlags {
             dht_bootstrap,
             no_local_discovery,
             no_trackers,
+            no_utp,
             encryption,
         } = &self.node;
         Ok(node::Config {
@@ -175,6 +179,7 @@ impl NetworkFlags {
             dht_bootstrap: dht_bootstrap.clone(),
             local_discovery: !no_local_discovery,
             trackers: !no_trackers,
+            utp: !no_utp,
             encryption: (*encryption).into(),
             limit_down: self.limits.limit_down.unwrap_or(0),
             limit_up: self.limits.limit_up.unwrap_or(0),
@@ -194,12 +199,13 @@ impl NetworkFlags {
 
     /// Refuses flags on the command line that a daemon, which has its own, cannot follow.
     pub fn suit_daemon(&self, context: &Context, pid: u32) -> Result<(), Failure> {
-        const OWN: [(&str, &str); 6] = [
+        const OWN: [(&str, &str); 7] = [
             ("bind", "--bind"),
             ("no_dht", "--no-dht"),
             ("dht_bootstrap", "--dht-bootstrap"),
             ("no_local_discovery", "--no-local-discovery"),
             ("no_trackers", "--no-trackers"),
+            ("no_utp", "--no-utp"),
             ("encryption", "--encryption"),
         ];
         let Some((_, flag)) = OWN.iter().find(|(id, _)| context.is_given(id)) else {

@@ -4,6 +4,7 @@ use crate::content::{Content, Kind, Torrent};
 use crate::peer::{Peer, Role};
 use crate::{Libtorrent, Starling, Tracker, aria2, libtorrent, starling, transmission};
 use rustix::thread::UnshareFlags;
+use serde_json::json;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -91,6 +92,16 @@ impl Scenario {
         }
         ip(&(batch + "link set other-end up\nlink set lan up\n"));
         self
+    }
+
+    /// Nobody hears anything of TCP connections to this address.
+    pub fn drops_tcp_to(&self, addr: SocketAddrV4) {
+        let rules = format!(
+            "table ip broken {{ chain input {{ type filter hook input priority 0; ip daddr {} tcp dport {} drop; }}; }}",
+            addr.ip(),
+            addr.port()
+        );
+        run("nft", &[&rules]);
     }
 
     /// Adds an address that is reached only from within.
@@ -232,12 +243,19 @@ impl Scenario {
 
     /// transmission at work. It finds peers through trackers only.
     pub fn transmission(&self, role: Role) -> Peer {
-        transmission::start(self, role, false)
+        transmission::start(self, role, &json!({}))
     }
 
     /// transmission that speaks to nobody who does not encrypt.
     pub fn transmission_encrypted(&self, role: Role) -> Peer {
-        transmission::start(self, role, true)
+        let special = json!({"encryption": transmission::REQUIRED});
+        transmission::start(self, role, &special)
+    }
+
+    /// transmission that speaks uTP alone.
+    pub fn transmission_over_utp(&self, role: Role) -> Peer {
+        let special = json!({"utp-enabled": true, "tcp-enabled": false});
+        transmission::start(self, role, &special)
     }
 }
 

@@ -22,7 +22,7 @@ const SEEDING: u64 = 6;
 
 /// `encryption` in its settings.
 const PREFER_CLEAR: u8 = 0;
-const REQUIRED: u8 = 2;
+pub(crate) const REQUIRED: u8 = 2;
 
 struct Rpc {
     addr: SocketAddrV4,
@@ -56,16 +56,19 @@ fn whole(fraction: &Value) -> bool {
     fraction.as_f64() == Some(1.0)
 }
 
-pub(crate) fn start(scenario: &Scenario, role: Role, encrypted: bool) -> Peer {
+pub(crate) fn start(scenario: &Scenario, role: Role, special: &Value) -> Peer {
     let addr = scenario.next_addr();
     let home = scenario.home(addr);
     let folder = role.folder(&home);
-    let settings = json!({
+    let mut settings = json!({
         "bind-address-ipv4": addr.ip().to_string(), "peer-port": addr.port(), "rpc-port": addr.port() + 1000,
         "rpc-bind-address": addr.ip().to_string(), "rpc-whitelist-enabled": false, "rpc-host-whitelist-enabled": false,
         "dht-enabled": false, "lpd-enabled": false, "utp-enabled": false, "port-forwarding-enabled": false,
-        "encryption": if encrypted { REQUIRED } else { PREFER_CLEAR }, "download-dir": folder, "message-level": 2,
+        "encryption": PREFER_CLEAR, "download-dir": folder, "message-level": 2,
     });
+    for (name, value) in special.as_object().into_iter().flatten() {
+        settings[name] = value.clone();
+    }
     fs::write(home.join("settings.json"), settings.to_string()).unwrap();
     let mut command = Command::new(repository().join("target/interop/transmission-daemon"));
     command.arg("--foreground").arg("--config-dir").arg(&home);

@@ -15,4 +15,4 @@ pub mod utp;
 
 pub use outbox::Outbox;
 pub use receiver::{AHEAD, Receiver, Step};
-pub use stream::{Encryption, Stream};
+pub use stream::{Encryption, Stream, Wire};

@@ -1,4 +1,4 @@
-//! One peer's TCP stream, plain or encrypted ([`crate::mse`]).
+//! One peer's stream, over TCP or uTP, plain or encrypted ([`crate::mse`]).
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::time::Duration;
@@ -7,6 +7,7 @@ use rc4::StreamCipher;
 use tokio::net::TcpStream;
 
 use crate::mse::{Agreed, Answering, Ciphers, Methods, MseError, Noise, Opening, Progress};
+use crate::utp;
 
 /// A peer has so long for the encrypted handshake: three round trips over a very bad line.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -29,9 +30,53 @@ pub enum Encryption {
     Refuse,
 }
 
+/// What carries a stream.
+pub enum Wire {
+    /// TCP.
+    Tcp(TcpStream),
+    /// uTP (BEP 29).
+    Utp(utp::Stream),
+}
+
+impl Wire {
+    fn try_read(&self, slices: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        match self {
+            Wire::Tcp(tcp) => tcp.try_read_vectored(slices),
+            Wire::Utp(utp) => utp.try_read_vectored(slices),
+        }
+    }
+
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Wire::Tcp(tcp) => tcp.try_write_vectored(slices),
+            Wire::Utp(utp) => utp.try_write_vectored(slices),
+        }
+    }
+
+    async fn readable(&self) -> io::Result<()> {
+        match self {
+            Wire::Tcp(tcp) => tcp.readable().await,
+            Wire::Utp(utp) => {
+                utp.readable().await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn writable(&self) -> io::Result<()> {
+        match self {
+            Wire::Tcp(tcp) => tcp.writable().await,
+            Wire::Utp(utp) => {
+                utp.writable().await;
+                Ok(())
+            }
+        }
+    }
+}
+
 /// A stream of bytes to and from one peer. Reading and writing do not block.
 pub struct Stream {
-    tcp: TcpStream,
+    wire: Wire,
     /// Received before the stream was handed over.
     early: Vec<u8>,
     /// Of these taken.
@@ -56,9 +101,9 @@ impl Encryption {
 
 impl Stream {
     /// A stream that is not encrypted.
-    pub fn plain(tcp: TcpStream) -> Stream {
+    pub fn plain(wire: Wire) -> Stream {
         Stream {
-            tcp,
+            wire,
             early: Vec::new(),
             taken: 0,
             ciphers: None,
@@ -67,12 +112,12 @@ impl Stream {
         }
     }
 
-    fn agreed(tcp: TcpStream, agreed: Agreed) -> Stream {
+    fn agreed(wire: Wire, agreed: Agreed) -> Stream {
         Stream {
             early: agreed.early,
             ciphers: agreed.ciphers,
             held: agreed.send,
-            ..Stream::plain(tcp)
+            ..Stream::plain(wire)
         }
     }
 
@@ -81,7 +126,7 @@ impl Stream {
     /// # Errors
     /// The peer does not speak the encrypted handshake, or says nothing for ten seconds.
     pub async fn open(
-        tcp: TcpStream,
+        wire: Wire,
         info_hash: [u8; 20],
         offer: Methods,
         initial: Vec<u8>,
@@ -89,18 +134,18 @@ impl Stream {
     ) -> io::Result<Stream> {
         let (mut opening, first) = Opening::new(info_hash, offer, initial, noise);
         let talk = async {
-            send(&tcp, &first).await?;
+            send(&wire, &first).await?;
             let mut part = [0; PART];
             loop {
-                let n = receive(&tcp, &mut part).await?;
+                let n = receive(&wire, &mut part).await?;
                 match opening.receive(&part[..n]).map_err(invalid)? {
-                    Progress::More(bytes) => send(&tcp, &bytes).await?,
+                    Progress::More(bytes) => send(&wire, &bytes).await?,
                     Progress::Done(agreed) => return Ok(agreed),
                 }
             }
         };
         let agreed = in_time(talk).await?;
-        Ok(Stream::agreed(tcp, agreed))
+        Ok(Stream::agreed(wire, agreed))
     }
 
     /// Takes a stream of a peer that dialled: plain or encrypted, as it begins and as is allowed.
@@ -109,7 +154,7 @@ impl Stream {
     /// # Errors
     /// The peer's way is not allowed, it speaks neither way, or says nothing for ten seconds.
     pub async fn accept<I: IntoIterator<Item = [u8; 20]>>(
-        tcp: TcpStream,
+        wire: Wire,
         encryption: Encryption,
         noise: impl FnOnce() -> io::Result<Noise>,
         torrents: impl Fn() -> I,
@@ -118,7 +163,7 @@ impl Stream {
             let mut first = Vec::with_capacity(PART);
             let mut part = [0; PART];
             while first.len() < PLAIN.len() && PLAIN.starts_with(&first) {
-                let n = receive(&tcp, &mut part).await?;
+                let n = receive(&wire, &mut part).await?;
                 first.extend_from_slice(&part[..n]);
             }
             if first.starts_with(PLAIN) {
@@ -136,16 +181,16 @@ impl Stream {
             let mut answering = Answering::new(allowed, noise()?);
             loop {
                 match answering.receive(&first, &torrents).map_err(invalid)? {
-                    Progress::More(bytes) => send(&tcp, &bytes).await?,
+                    Progress::More(bytes) => send(&wire, &bytes).await?,
                     Progress::Done(agreed) => return Ok(agreed),
                 }
-                let n = receive(&tcp, &mut part).await?;
+                let n = receive(&wire, &mut part).await?;
                 first.clear();
                 first.extend_from_slice(&part[..n]);
             }
         };
         let agreed = in_time(talk).await?;
-        Ok(Stream::agreed(tcp, agreed))
+        Ok(Stream::agreed(wire, agreed))
     }
 
     /// Payload is encrypted.
@@ -161,7 +206,7 @@ impl Stream {
         if self.taken < self.early.len() {
             return Ok(self.read_early(slices));
         }
-        let n = self.tcp.try_read_vectored(slices)?;
+        let n = self.wire.try_read(slices)?;
         if let Some(ciphers) = &mut self.ciphers {
             let mut left = n;
             for slice in slices {
@@ -196,7 +241,7 @@ impl Stream {
     pub fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         self.flush()?;
         let Some(ciphers) = &mut self.ciphers else {
-            return self.tcp.try_write_vectored(slices);
+            return self.wire.try_write(slices);
         };
         for slice in slices {
             let len = slice.len().min(HELD - self.held.len());
@@ -216,7 +261,9 @@ impl Stream {
     /// Those of the socket, `WouldBlock` among them.
     pub fn flush(&mut self) -> io::Result<()> {
         while self.sent < self.held.len() {
-            self.sent += self.tcp.try_write(&self.held[self.sent..])?;
+            self.sent += self
+                .wire
+                .try_write(&[IoSlice::new(&self.held[self.sent..])])?;
         }
         // Of thousands of connections few send at a moment: the others hold nothing.
         self.held = Vec::new();
@@ -235,7 +282,7 @@ impl Stream {
     /// Those of the socket.
     pub async fn readable(&self) -> io::Result<()> {
         match self.early.is_empty() {
-            true => self.tcp.readable().await,
+            true => self.wire.readable().await,
             false => Ok(()),
         }
     }
@@ -245,7 +292,7 @@ impl Stream {
     /// # Errors
     /// Those of the socket.
     pub async fn writable(&self) -> io::Result<()> {
-        self.tcp.writable().await
+        self.wire.writable().await
     }
 }
 
@@ -254,10 +301,10 @@ async fn in_time(talk: impl Future<Output = io::Result<Agreed>>) -> io::Result<A
     tokio::time::timeout(HANDSHAKE, talk).await.map_err(late)?
 }
 
-async fn send(tcp: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+async fn send(wire: &Wire, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        tcp.writable().await?;
-        match tcp.try_write(bytes) {
+        wire.writable().await?;
+        match wire.try_write(&[IoSlice::new(bytes)]) {
             Ok(n) => bytes = &bytes[n..],
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
@@ -266,10 +313,10 @@ async fn send(tcp: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-async fn receive(tcp: &TcpStream, part: &mut [u8]) -> io::Result<usize> {
+async fn receive(wire: &Wire, part: &mut [u8]) -> io::Result<usize> {
     loop {
-        tcp.readable().await?;
-        match tcp.try_read(part) {
+        wire.readable().await?;
+        match wire.try_read(&mut [IoSliceMut::new(part)]) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             done => return done,

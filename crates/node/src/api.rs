@@ -32,6 +32,8 @@ pub struct Config {
     pub local_discovery: bool,
     /// Announce to trackers.
     pub trackers: bool,
+    /// Speak uTP beside TCP.
+    pub utp: bool,
     /// Which connections are encrypted.
     pub encryption: Encryption,
     /// Bytes a second of payload; 0: no limit.
@@ -55,6 +57,7 @@ impl Config {
             dht_bootstrap: Vec::new(),
             local_discovery: true,
             trackers: true,
+            utp: true,
             encryption: Encryption::default(),
             limit_down: 0,
             limit_up: 0,

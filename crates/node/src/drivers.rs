@@ -5,6 +5,7 @@
 //! then carries out all decisions at once. Nothing holds a borrow of the driver's state while it
 //! awaits.
 
+pub(crate) mod datagrams;
 pub(crate) mod dht;
 pub(crate) mod dormant;
 pub(crate) mod local;
@@ -24,7 +25,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use link::Encryption;
+use link::{Encryption, Wire};
 use store::{BlockRun, Done, READ_MAX, ReadBuf, Store, StoreError};
 use swarm::{ConnId, Input, Output, PieceDigest, Session, TorrentId};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -49,6 +50,9 @@ pub(crate) struct Driver {
     pub session: RefCell<Session>,
     pub store: Store,
     pub keep: Keep,
+    pub datagrams: datagrams::Datagrams,
+    /// Peers that took a TCP connection and said nothing on it.
+    pub muted: RefCell<BTreeSet<SocketAddr>>,
     /// The DHT node, unless it is switched off.
     pub dht: Option<dht::DhtDriver>,
     /// Local service discovery, unless it is switched off or the network has no multicast.
@@ -101,6 +105,7 @@ pub(crate) struct Parts {
     pub session: Session,
     pub store: Store,
     pub keep: Keep,
+    pub datagrams: datagrams::Datagrams,
     pub dht: Option<dht::DhtDriver>,
     pub local: Option<local::LocalDriver>,
     pub use_trackers: bool,
@@ -126,6 +131,8 @@ impl Driver {
             session: RefCell::new(parts.session),
             store: parts.store,
             keep: parts.keep,
+            datagrams: parts.datagrams,
+            muted: RefCell::default(),
             dht: parts.dht,
             local: parts.local,
             web: Web::new(parts.bind),
@@ -432,10 +439,9 @@ pub(crate) async fn accept(driver: Rc<Driver>, listener: tokio::net::TcpListener
         match listener.accept().await {
             Ok((stream, addr)) => {
                 link::tcp::tune(&stream);
-                let conn = driver.session.borrow_mut().next_conn();
-                let road = driver.add_road(conn);
-                driver.tell(Input::Incoming(conn, addr));
-                tokio::task::spawn_local(road::accept(driver.clone(), road, stream));
+                let (_, road) = driver.arrived(addr);
+                let accepted = road::accept(driver.clone(), road, Wire::Tcp(stream));
+                tokio::task::spawn_local(accepted);
             }
             // Out of descriptors, or the peer is gone already: neither goes away by hurrying.
             Err(error) => {

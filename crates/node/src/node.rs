@@ -12,6 +12,7 @@ use swarm::{Session, TorrentId};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc as tokio_mpsc, oneshot};
 
+use crate::drivers::datagrams::Datagrams;
 use crate::drivers::dht::DhtDriver;
 use crate::drivers::local::LocalDriver;
 use crate::drivers::{self, Driver, Parts};
@@ -215,9 +216,13 @@ async fn begin(config: Config, keep: Keep, events: EventSink) -> Result<Rc<Drive
         Box::new(move |done| drop(done_sender.send(done))),
     )?;
 
+    let datagrams = match config.dht || config.utp {
+        true => Datagrams::open(config.bind, listening.port(), config.utp)?,
+        false => Datagrams::none(),
+    };
     let dht = match config.dht {
         true => Some(DhtDriver::open(
-            config.bind,
+            &datagrams,
             listening.port(),
             &config.dht_bootstrap,
             &keep.load_nodes(),
@@ -226,7 +231,7 @@ async fn begin(config: Config, keep: Keep, events: EventSink) -> Result<Rc<Drive
     };
     let mut engine = swarm::Config {
         listen_port: listening.port(),
-        dht_port: dht.as_ref().map_or(0, |d| d.port()),
+        dht_port: dht.as_ref().map_or(0, |_| datagrams.port()),
         limit_down: config.limit_down,
         limit_up: config.limit_up,
         ..swarm::Config::default()
@@ -242,6 +247,7 @@ async fn begin(config: Config, keep: Keep, events: EventSink) -> Result<Rc<Drive
         session,
         store,
         keep,
+        datagrams,
         dht,
         local,
         use_trackers: config.trackers,
@@ -258,6 +264,7 @@ async fn begin(config: Config, keep: Keep, events: EventSink) -> Result<Rc<Drive
     }
     tokio::task::spawn_local(drivers::keep_time(driver.clone()));
     tokio::task::spawn_local(drivers::hear_disk(driver.clone(), done));
+    drivers::datagrams::run(&driver);
     tokio::task::spawn_local(drivers::dht::run(driver.clone()));
     tokio::task::spawn_local(drivers::local::run(driver.clone()));
     tokio::task::spawn_local(drivers::trackers::run(driver.clone()));

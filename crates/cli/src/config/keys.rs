@@ -103,6 +103,7 @@ pub const START: &[Key] = &[
     flagged("dht_bootstrap", Kind::List, "--dht-bootstrap"),
     negated("local_discovery", "--no-local-discovery"),
     negated("trackers", "--no-trackers"),
+    negated("utp", "--no-utp"),
     flagged(
         "encryption",
         Kind::Choice(&["prefer", "require", "refuse"]),

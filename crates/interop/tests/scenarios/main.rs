@@ -14,6 +14,7 @@ mod pairs;
 mod resume;
 mod trackers;
 mod urls;
+mod utp;
 mod watching;
 
 use std::time::Duration;

@@ -198,6 +198,16 @@ impl Conn {
         self.unread == 0 && self.last == Some(self.ack)
     }
 
+    /// The other side has to be told something, though there may be nothing to send.
+    pub fn owes_word(&self) -> bool {
+        self.ack_due
+    }
+
+    /// The number that packets from us carry.
+    pub fn send_id(&self) -> u16 {
+        self.send_id
+    }
+
     /// The round trip, once it is known.
     pub fn round_trip(&self) -> Option<Duration> {
         self.srtt

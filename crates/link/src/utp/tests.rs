@@ -338,7 +338,7 @@ fn whatever_comes_a_connection_stands_it() {
             conn.poll(start, &mut out);
             for (at, (kind, seq, ack, window, body)) in packets.iter().enumerate() {
                 let now = start + MS * at as u32;
-                let mut datagram = vec![kind % 5 << 4 | 1, u8::from(body.len() % 3 == 0)];
+                let mut datagram = vec![((kind % 5) << 4) | 1, u8::from(body.len() % 3 == 0)];
                 datagram.extend([0, 3]);
                 datagram.extend([0; 8]);
                 datagram.extend(window.to_be_bytes());

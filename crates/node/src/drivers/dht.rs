@@ -1,23 +1,21 @@
-//! The loop around the DHT engine: one UDP socket a family, names resolved for it, searches kept
-//! going for every transfer.
+//! The loop around the DHT engine: names resolved for it, searches kept going for every transfer.
 
 mod searches;
 
 use std::cell::RefCell;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use discovery::dht::{AnnounceAs, Config, Dht, Input, Output};
-use socket2::{Domain, Protocol, Socket, Type};
 use swarm::{Source, TorrentId};
-use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 use torrent::hex;
 use torrent::krpc::{NodeId, NodeInfo};
 
 use super::Driver;
+use super::datagrams::Datagrams;
 use crate::Event;
 use searches::Searches;
 
@@ -28,52 +26,26 @@ const ROUTERS: &[(&str, u16)] = &[
     ("dht.transmissionbt.com", 6881),
     ("router.utorrent.com", 6881),
 ];
-/// Largest UDP packet looked at, in bytes: DHT messages are far smaller.
-const PACKET: usize = 2048;
 /// Known nodes are saved this often.
 const SAVE: Duration = Duration::from_secs(10 * 60);
 
-/// A DHT node with its sockets.
+/// A DHT node.
 pub(crate) struct DhtDriver {
     engine: RefCell<Dht>,
-    v4: Option<UdpSocket>,
-    v6: Option<UdpSocket>,
     timer: Notify,
     searches: RefCell<Searches>,
     announce: AnnounceAs,
 }
 
-fn bind(ip: IpAddr, port: u16) -> io::Result<UdpSocket> {
-    let addr = SocketAddr::new(ip, port);
-    let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
-    if addr.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&addr.into())?;
-    UdpSocket::from_std(socket.into())
-}
-
 impl DhtDriver {
-    /// Opens the sockets, on the port that TCP listens on if it is free.
+    /// A node on these sockets. `port` is that of TCP.
     pub fn open(
-        bind_ip: Option<IpAddr>,
+        udp: &Datagrams,
         port: u16,
         bootstrap: &[String],
         saved: &str,
     ) -> io::Result<DhtDriver> {
-        let open = |ip: IpAddr| match bind_ip {
-            Some(only) if only.is_ipv4() != ip.is_ipv4() => None,
-            Some(only) => bind(only, port).or_else(|_| bind(only, 0)).ok(),
-            None => bind(ip, port).or_else(|_| bind(ip, 0)).ok(),
-        };
-        let v4 = open(Ipv4Addr::UNSPECIFIED.into());
-        let v6 = open(Ipv6Addr::UNSPECIFIED.into());
-        let bound = v4
-            .as_ref()
-            .or(v6.as_ref())
-            .ok_or(io::ErrorKind::AddrNotAvailable)?;
-        let implied = bound.local_addr()?.port() == port;
+        let implied = udp.port() == port;
         let (id, nodes) = parse_saved(saved);
         let mut secret = [0; 20];
         let mut seed = [0; 8];
@@ -88,8 +60,8 @@ impl DhtDriver {
         };
         let config = Config {
             id,
-            v4: v4.is_some(),
-            v6: v6.is_some(),
+            v4: udp.v4.is_some(),
+            v6: udp.v6.is_some(),
             routers,
             read_only: false,
             version: Some(*b"SG\x00\x01"),
@@ -100,20 +72,10 @@ impl DhtDriver {
         engine.handle(now, Input::Restore(&nodes));
         Ok(DhtDriver {
             engine: RefCell::new(engine),
-            v4,
-            v6,
             timer: Notify::new(),
             searches: RefCell::default(),
             announce: AnnounceAs { port, implied },
         })
-    }
-
-    /// The UDP port others reach us at.
-    pub fn port(&self) -> u16 {
-        let socket = self.v4.as_ref().or(self.v6.as_ref());
-        socket
-            .and_then(|s| s.local_addr().ok())
-            .map_or(0, |a| a.port())
     }
 
     fn tell(&self, driver: &Rc<Driver>, input: Input<'_>) {
@@ -133,10 +95,8 @@ impl DhtDriver {
     fn carry_out(&self, driver: &Rc<Driver>, output: Output) {
         match output {
             Output::Send { to, bytes } => {
-                let socket = if to.is_ipv4() { &self.v4 } else { &self.v6 };
-                if let Some(socket) = socket {
-                    // A full socket buffer or an unreachable host loses the packet, as UDP may.
-                    let _ = socket.try_send_to(&bytes, to);
+                if let Some(endpoint) = driver.datagrams.to(to) {
+                    endpoint.send_to(&bytes, to);
                 }
             }
             Output::Resolve { name, port } => {
@@ -264,11 +224,10 @@ fn host_port(text: &str) -> Option<(String, u16)> {
     Some((host.trim_matches(['[', ']']).to_owned(), port.parse().ok()?))
 }
 
-/// Carries packets in and wakes the engine.
+/// Wakes the engine.
 pub(crate) async fn run(driver: Rc<Driver>) {
     let Some(dht) = &driver.dht else { return };
     dht.tell(&driver, Input::Timeout);
-    let (mut buf4, mut buf6) = ([0; PACKET], [0; PACKET]);
     let mut save_at = Instant::now() + SAVE;
     loop {
         dht.search(&driver);
@@ -279,16 +238,6 @@ pub(crate) async fn run(driver: Rc<Driver>) {
             .flatten()
             .fold(save_at, Instant::min);
         tokio::select! {
-            got = receive(&dht.v4, &mut buf4) => {
-                if let Ok((n, from)) = got {
-                    dht.tell(&driver, Input::Packet { from, bytes: &buf4[..n] });
-                }
-            }
-            got = receive(&dht.v6, &mut buf6) => {
-                if let Ok((n, from)) = got {
-                    dht.tell(&driver, Input::Packet { from, bytes: &buf6[..n] });
-                }
-            }
             () = dht.timer.notified() => {}
             () = tokio::time::sleep_until(deadline.into()) => {
                 dht.tell(&driver, Input::Timeout);
@@ -301,14 +250,15 @@ pub(crate) async fn run(driver: Rc<Driver>) {
     }
 }
 
-async fn receive(socket: &Option<UdpSocket>, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-    match socket {
-        Some(socket) => socket.recv_from(buf).await,
-        None => std::future::pending().await,
-    }
-}
-
 impl Driver {
+    /// A datagram that is not uTP.
+    pub fn dht_packet(self: &Rc<Self>, bytes: &[u8], from: SocketAddr) {
+        if let Some(dht) = &self.dht {
+            dht.tell(self, Input::Packet { from, bytes });
+            dht.timer.notify_one();
+        }
+    }
+
     /// Keeps the known nodes for the next start.
     pub fn save_nodes(&self) {
         let Some(dht) = &self.dht else { return };

@@ -5,12 +5,12 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use link::mse::Noise;
-use link::{Encryption, Outbox, Receiver, Step, Stream};
+use link::{Encryption, Outbox, Receiver, Step, Stream, Wire};
 use store::{ReadBuf, Slot};
 use swarm::{ConnId, Input, TorrentId, Verdict};
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use torrent::wire::{BlockRef, HANDSHAKE_LEN, Handshake, Limits};
 
@@ -24,6 +24,12 @@ const TURN: usize = 1 << 20;
 const MOST_UNSENT: usize = 1 << 20;
 /// Messages of one peer taken before the decisions they led to are carried out.
 const MESSAGES: usize = 16;
+/// TCP has so long before uTP is tried as well.
+const HEAD_START: Duration = Duration::from_secs(1);
+/// A uTP dial takes at most this long: its first packet goes out three times.
+const UTP_DIAL: Duration = Duration::from_secs(5);
+/// Addresses remembered at which TCP led to nobody who speaks.
+const MUTED: usize = 1024;
 /// One in this many slots is never lent ahead.
 const KEPT: usize = 8;
 
@@ -88,7 +94,9 @@ pub(crate) async fn dial(driver: Rc<Driver>, road: Rc<Road>, addr: SocketAddr) {
     match stream {
         Ok(stream) => {
             driver.tell(Input::Connected(conn));
-            run(driver, road, stream).await;
+            if !run(driver.clone(), road, stream).await {
+                driver.mute(addr);
+            }
         }
         Err(error) => {
             tracing::debug!(%addr, %error, "dial failed");
@@ -100,34 +108,80 @@ pub(crate) async fn dial(driver: Rc<Driver>, road: Rc<Road>, addr: SocketAddr) {
 
 /// Dials; the stream is encrypted if that is wanted and can be had.
 async fn open(driver: &Driver, road: &Road, addr: SocketAddr) -> io::Result<Stream> {
-    let tcp = link::tcp::dial(addr, driver.bind).await?;
+    let wire = connect(driver, addr).await?;
     let greeting = driver.session.borrow().greeting(road.conn);
     let (Some(offer), Some(greeting)) = (driver.encryption.offer(), greeting) else {
-        return Ok(Stream::plain(tcp));
+        return Ok(Stream::plain(wire));
     };
     let initial = greeting.encode().to_vec();
-    match Stream::open(tcp, greeting.info_hash, offer, initial, &noise()?).await {
+    match Stream::open(wire, greeting.info_hash, offer, initial, &noise()?).await {
         Ok(stream) => {
             road.greeted.set(true);
             Ok(stream)
         }
         Err(error) if driver.encryption == Encryption::Prefer => {
             tracing::debug!(%addr, %error, "no encrypted handshake; dialling again without");
-            Ok(Stream::plain(link::tcp::dial(addr, driver.bind).await?))
+            Ok(Stream::plain(connect(driver, addr).await?))
         }
         Err(error) => Err(error),
     }
 }
 
+/// Connects over TCP, or over uTP where TCP does not get through.
+async fn connect(driver: &Driver, addr: SocketAddr) -> io::Result<Wire> {
+    let tcp = async { link::tcp::dial(addr, driver.bind).await.map(Wire::Tcp) };
+    let Some(endpoint) = driver.datagrams.utp_to(addr) else {
+        return tcp.await;
+    };
+    let utp = async {
+        let dialled = tokio::time::timeout(UTP_DIAL, endpoint.dial(addr)).await;
+        dialled
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+            .map(Wire::Utp)
+    };
+    tokio::pin!(tcp, utp);
+    if driver.muted.borrow().contains(&addr) {
+        return match utp.await {
+            Ok(wire) => Ok(wire),
+            Err(_) => tcp.await,
+        };
+    }
+    match tokio::time::timeout(HEAD_START, &mut tcp).await {
+        Ok(Ok(wire)) => Ok(wire),
+        // What TCP met is what is told: it is the road that most peers have.
+        Ok(Err(error)) => utp.await.map_err(|_| error),
+        Err(_) => tokio::select! {
+            wire = &mut tcp => match wire {
+                Ok(wire) => Ok(wire),
+                Err(error) => utp.await.map_err(|_| error),
+            },
+            Ok(wire) = &mut utp => Ok(wire),
+        },
+    }
+}
+
+impl Driver {
+    /// Who took a connection and said nothing on it may speak over uTP alone: that is tried first from now on.
+    fn mute(&self, addr: SocketAddr) {
+        let mut muted = self.muted.borrow_mut();
+        if muted.len() >= MUTED {
+            muted.pop_first();
+        }
+        muted.insert(addr);
+    }
+}
+
 /// Runs the connection of a peer that dialled.
-pub(crate) async fn accept(driver: Rc<Driver>, road: Rc<Road>, tcp: TcpStream) {
+pub(crate) async fn accept(driver: Rc<Driver>, road: Rc<Road>, wire: Wire) {
     let torrents = || driver.names.borrow().keys().copied().collect::<Vec<_>>();
     let stream = tokio::select! {
-        stream = Stream::accept(tcp, driver.encryption, noise, torrents) => stream,
+        stream = Stream::accept(wire, driver.encryption, noise, torrents) => stream,
         () = closed(&road) => return,
     };
     match stream {
-        Ok(stream) => run(driver, road, stream).await,
+        Ok(stream) => {
+            run(driver, road, stream).await;
+        }
         Err(error) => {
             tracing::debug!(conn = road.conn.0, %error, "no handshake");
             if !road.closed.get() {
@@ -155,7 +209,8 @@ async fn closed(road: &Road) {
 }
 
 /// Runs a connection until either side ends it.
-async fn run(driver: Rc<Driver>, road: Rc<Road>, mut stream: Stream) {
+/// False: the other side never said who it is.
+async fn run(driver: Rc<Driver>, road: Rc<Road>, mut stream: Stream) -> bool {
     let mut traffic = Traffic {
         driver: driver.clone(),
         road: road.clone(),
@@ -172,6 +227,7 @@ async fn run(driver: Rc<Driver>, road: Rc<Road>, mut stream: Stream) {
         driver.drop_road(road.conn);
         driver.tell(Input::Disconnected(road.conn));
     }
+    traffic.greeted
 }
 
 struct Traffic {
