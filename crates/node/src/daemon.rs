@@ -7,6 +7,7 @@
 
 mod adding;
 mod book;
+mod clock;
 mod configuring;
 mod content;
 mod entry;
@@ -35,6 +36,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{Event, Node, StartError};
 use book::Book;
+use clock::Clock;
 pub use configuring::Reload;
 pub use home::{Home, HomeError};
 use rules::Rules;
@@ -115,6 +117,10 @@ struct Shared {
     configured: Mutex<Settings>,
     run: RunId,
     started: SystemTime,
+    /// The same, by the clock that never jumps.
+    since: Instant,
+    /// As it was when it was last looked at.
+    clock: Mutex<Clock>,
     api: Vec<String>,
     content: Option<String>,
     warnings: Mutex<Vec<String>>,
@@ -141,7 +147,9 @@ impl Daemon {
         };
         // The loop has ended: nobody is shown anything any more.
         let node = Node::start_with(node_config, Box::new(move |event| drop(sender.send(event))))?;
-        let (state, kept) = State::open(&home.join("state.sqlite"))?;
+        // Where a daemon has been alive, there was a database.
+        let alive = home::last_alive(&home);
+        let (state, kept) = State::open(&home.join("state.sqlite"), alive.is_some())?;
         let mut run = [0; 8];
         getrandom::fill(&mut run)
             .map_err(|error| StartError::System(std::io::Error::other(error)))?;
@@ -175,12 +183,14 @@ impl Daemon {
                 configured: Mutex::new(config.settings),
                 run,
                 started: SystemTime::now(),
+                since: Instant::now(),
+                clock: Mutex::new(Clock::now()),
                 api: config.api,
                 content: config.content,
                 warnings: Mutex::default(),
             }),
         };
-        daemon.restore(kept, labels);
+        daemon.restore(kept, alive.unwrap_or_default(), labels);
         let worker = Worker {
             daemon: daemon.clone(),
             events,
@@ -274,7 +284,9 @@ impl Worker {
                         daemon.show_places();
                     }
                     if alive_at <= now {
-                        home::note_alive(&daemon.shared.home);
+                        // Before it is noted: by then the new clock has to count.
+                        daemon.look_at_clock().await;
+                        home::note_alive(&daemon.shared.home, daemon.shared.since.elapsed());
                         alive_at = now + home::ALIVE;
                     }
                 }

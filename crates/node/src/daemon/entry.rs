@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use api::{Cause, Hash, Limits, Progress, State, Transfer, TransferId};
 
+use super::home::Alive;
 use super::state::{Change, Facts, Record, Totals};
 use crate::{Problem, ProblemKind, Report};
 
@@ -53,10 +54,10 @@ impl Entry {
         }
     }
 
-    /// The run before ended at this time, in Unix seconds: what it seeded until then is in its totals.
-    pub fn seeded_until(&mut self, alive: i64) {
+    /// The run before ended then: what it seeded until then is in its totals.
+    pub fn seeded_until(&mut self, alive: Alive) {
         if let Some(from) = self.record.seeding_from.take() {
-            self.record.totals.seeded_seconds += alive.saturating_sub(from).max(0) as u64;
+            self.record.totals.seeded_seconds += alive.since(from);
         }
     }
 
@@ -130,6 +131,16 @@ impl Entry {
     /// It runs: neither a person, nor the policy, nor a problem is against it.
     pub fn runs(&self) -> bool {
         !self.record.paused && self.hold.is_none() && self.problem.is_none()
+    }
+
+    /// The policy alone holds it, until there is more room on its disk or in memory.
+    pub fn waits_for_room(&self) -> bool {
+        use policy::Reason::{DiskReserve, MemoryCeiling};
+        let waits = matches!(
+            self.hold.as_deref(),
+            Some(DiskReserve { .. } | MemoryCeiling { .. })
+        );
+        waits && !self.record.paused && self.problem.is_none()
     }
 
     /// Why it is to stand still, in words; `None`: it is not.

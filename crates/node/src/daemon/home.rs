@@ -8,6 +8,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 /// How often a daemon notes that it is alive: after a crash, idle transfers lose at most this much seeding time.
 pub(super) const ALIVE: Duration = Duration::from_secs(60);
+/// Where it notes it.
+const ALIVE_FILE: &str = "alive";
 /// Random bytes of a token.
 const TOKEN: usize = 32;
 
@@ -167,20 +169,51 @@ fn base64url(bytes: &[u8]) -> String {
     text
 }
 
-/// Notes that the daemon is alive now.
-pub(super) fn note_alive(home: &Path) {
-    if let Err(error) = fs::write(home.join("alive"), []) {
+/// When a daemon was last alive.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Alive {
+    /// By the clock on the wall, in seconds since 1970.
+    pub at: i64,
+    /// How many seconds it had run then, by the clock that never jumps.
+    pub ran: u64,
+}
+
+impl Alive {
+    /// Seconds that it was alive since `from`, in seconds since 1970: never more than it ran.
+    pub fn since(self, from: i64) -> u64 {
+        let since = self.at.saturating_sub(from).max(0);
+        (since as u64).min(self.ran)
+    }
+}
+
+/// Notes that the daemon is alive now, and has been for so long.
+pub(super) fn note_alive(home: &Path, ran: Duration) {
+    let write = || {
+        // As long each time: the file never has less in it than it should.
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(home.join(ALIVE_FILE))?;
+        writeln!(file, "{:010}", ran.as_secs())
+    };
+    if let Err(error) = write() {
         tracing::warn!(%error, "cannot write to the home folder");
     }
 }
 
-/// When a daemon was last alive here, in seconds since 1970.
-pub(super) fn last_alive(home: &Path) -> i64 {
-    let modified = fs::metadata(home.join("alive")).and_then(|meta| meta.modified());
-    modified
-        .ok()
-        .and_then(|at| at.duration_since(UNIX_EPOCH).ok())
-        .map_or(0, |since| since.as_secs() as i64)
+/// When a daemon was last alive here; `None`: there was none yet.
+pub(super) fn last_alive(home: &Path) -> Option<Alive> {
+    let path = home.join(ALIVE_FILE);
+    let modified = fs::metadata(&path).ok()?.modified().ok()?;
+    let since = modified.duration_since(UNIX_EPOCH).ok();
+    let ran = fs::read_to_string(path).ok();
+    Some(Alive {
+        at: since.map_or(0, |since| since.as_secs() as i64),
+        ran: ran
+            .and_then(|text| text.trim().parse().ok())
+            .unwrap_or(u64::MAX),
+    })
 }
 
 /// The file system that holds `path`, or its nearest folder that is there.
@@ -193,6 +226,24 @@ pub(super) fn file_system(path: &Path) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_was_alive_for_longer_than_they_ran() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(last_alive(dir.path()).is_none());
+        for ran in [0, 7_200, 60] {
+            note_alive(dir.path(), Duration::from_secs(ran));
+            assert_eq!(last_alive(dir.path()).unwrap().ran, ran);
+        }
+        let alive = Alive {
+            at: 10_000,
+            ran: 60,
+        };
+        assert_eq!(
+            [9_990, 0, 10_001].map(|from| alive.since(from)),
+            [10, 60, 0]
+        );
+    }
 
     #[test]
     fn one_daemon_holds_a_home() {

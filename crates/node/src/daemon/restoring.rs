@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use super::book::Book;
 use super::entry::Entry;
-use super::state::{Change, Kept, Record};
+use super::home::Alive;
+use super::state::{Change, Kept, Lost, Record};
 use super::{Daemon, adding, home, unix_now};
 use crate::drivers::dormant::{Chosen, Dormant};
 use crate::{Event, Options, Source};
@@ -14,17 +15,24 @@ use crate::{Event, Options, Source};
 const MOVING: &str = "its data is being moved";
 
 impl Daemon {
-    /// Takes up what was kept.
-    pub(super) fn restore(&self, mut kept: Kept, labels: BTreeMap<String, api::Label>) {
-        if let Some(aside) = kept.damaged.take() {
+    /// Takes up what was kept by a daemon that was last alive then.
+    pub(super) fn restore(
+        &self,
+        mut kept: Kept,
+        alive: Alive,
+        labels: BTreeMap<String, api::Label>,
+    ) {
+        if let Some(lost) = kept.lost.take() {
             let found = self.rebuild(&mut kept);
+            let what = match lost {
+                Lost::Damaged(aside) => format!("damaged: it is kept as {}, and", aside.display()),
+                Lost::Gone => "gone:".to_owned(),
+            };
             self.warn(format!(
-                "the state database was damaged: it is kept as {}, and {found} transfers were found again by their \
-                 torrents. Labels, limits and totals are lost",
-                aside.display()
+                "the state database was {what} {found} transfers were found again by their torrents. \
+                 Labels, limits and totals are lost"
             ));
         }
-        let alive = home::last_alive(&self.shared.home);
         let mut book = Book::new(kept.next_id, labels);
         // The queue is built in its order.
         kept.transfers
@@ -62,7 +70,7 @@ impl Daemon {
         }
         // A crash of this run must neither lose seeding time, nor count that of the run before twice.
         self.shared.state.note(vec![Change::Seeding {
-            until: alive,
+            alive,
             since: now,
             ids: seeds,
         }]);

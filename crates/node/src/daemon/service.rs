@@ -31,7 +31,7 @@ impl Service for Daemon {
             pid: std::process::id(),
             home: shared.home.to_string_lossy().into_owned(),
             started_at: started_at.map_or(0, |since| since.as_secs()),
-            uptime_seconds: shared.started.elapsed().map_or(0, |since| since.as_secs()),
+            uptime_seconds: shared.since.elapsed().as_secs(),
             listening: vec![shared.node.listening().to_string()],
             api: shared.api.clone(),
             content: shared.content.clone(),
@@ -57,9 +57,8 @@ impl Service for Daemon {
         let files = self
             .shared
             .node
-            .call(move |driver| driver.files(TorrentId(id.0)));
-        let files = files.await.map_err(|_| Problem::stopping())?;
-        let mut shown = Items::cut(files.into_iter(), cut);
+            .call(move |driver| driver.files(TorrentId(id.0), cut));
+        let mut shown = files.await.map_err(|_| Problem::stopping())?;
         for file in &mut shown.items {
             file.content_url = self.content_url(id.0, &file.path);
         }

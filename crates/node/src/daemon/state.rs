@@ -9,6 +9,7 @@ mod schema;
 #[cfg(test)]
 pub(super) mod tests;
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
@@ -18,6 +19,8 @@ use api::{Goals, Label, Limits};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 use torrent::ids::InfoHashes;
+
+use super::home::Alive;
 
 /// A transfer as it is kept.
 #[derive(Clone, Debug, PartialEq)]
@@ -181,9 +184,9 @@ pub enum Change {
     Totals(u32, Totals),
     /// A new run: what was seeded in the one before goes into the totals, and these seed from now on.
     Seeding {
-        /// The end of the run before, in Unix seconds.
-        until: i64,
-        /// The begin of this one.
+        /// The end of the run before.
+        alive: Alive,
+        /// The begin of this one, in Unix seconds.
         since: i64,
         /// By number.
         ids: Vec<u32>,
@@ -201,8 +204,17 @@ pub struct Kept {
     pub settings: Vec<(String, String)>,
     /// The next transfer's number.
     pub next_id: u32,
-    /// The database was damaged and is kept aside here; what is above is empty.
-    pub damaged: Option<PathBuf>,
+    /// What was kept is lost; what is above is empty.
+    pub lost: Option<Lost>,
+}
+
+/// Where a database went.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// It was damaged, and is kept aside here.
+    Damaged(PathBuf),
+    /// It was not there, where one had been.
+    Gone,
 }
 
 /// Why the state is not to be had.
@@ -252,52 +264,59 @@ pub struct State {
 }
 
 impl State {
-    /// Opens or makes the database, and reads all of it. One that is damaged is kept aside.
+    /// Opens or makes the database, and reads all of it. One that is damaged is kept aside. With `before`, there
+    /// has been one: if it is empty or missing now, it is lost.
     ///
     /// # Errors
     /// It cannot be read or made at all, or a later version wrote it.
-    pub fn open(path: &Path) -> Result<(State, Kept), StateError> {
-        let failed = |source| StateError::Database {
+    pub fn open(path: &Path, before: bool) -> Result<(State, Kept), StateError> {
+        let system = |source| StateError::System {
             path: path.to_owned(),
             source,
         };
-        let (mut connection, mut kept) = match schema::open(path).and_then(|c| {
-            let kept = rows::load(&c)?;
-            Ok((c, kept))
-        }) {
-            Ok(opened) => opened,
-            Err(schema::OpenError::Newer { found, known }) => {
-                return Err(StateError::Newer {
-                    path: path.to_owned(),
-                    found,
-                    known,
-                });
-            }
-            Err(schema::OpenError::Sqlite(error)) if !schema::is_damage(&error) => {
-                return Err(failed(error));
-            }
-            Err(schema::OpenError::Sqlite(error)) => {
-                tracing::error!(%error, "the state database is damaged");
-                let aside = schema::set_aside(path).map_err(|source| StateError::System {
-                    path: path.to_owned(),
-                    source,
-                })?;
-                let connection = schema::open(path).map_err(|error| match error {
-                    schema::OpenError::Sqlite(source) => failed(source),
-                    schema::OpenError::Newer { found, known } => StateError::Newer {
-                        path: path.to_owned(),
-                        found,
-                        known,
-                    },
-                })?;
-                let kept = Kept {
-                    damaged: Some(aside),
-                    next_id: 1,
-                    ..Kept::default()
-                };
-                (connection, kept)
-            }
+        let failed = |error| match error {
+            schema::OpenError::Sqlite(source) => StateError::Database {
+                path: path.to_owned(),
+                source,
+            },
+            schema::OpenError::Newer { found, known } => StateError::Newer {
+                path: path.to_owned(),
+                found,
+                known,
+            },
         };
+        let open = || {
+            let connection = schema::open(path)?;
+            let kept = rows::load(&connection)?;
+            Ok((connection, kept))
+        };
+        let anew = |lost| {
+            let (connection, mut kept) = open()?;
+            kept.lost = Some(lost);
+            Ok((connection, kept))
+        };
+        let size = match fs::metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            // What else is wrong with it, SQLite says.
+            there => Some(there.map_or(1, |there| there.len())),
+        };
+        let opened = match size {
+            None if before => anew(Lost::Gone),
+            Some(0) if before => {
+                tracing::error!("the state database is empty");
+                let aside = schema::set_aside(path).map_err(system)?;
+                anew(Lost::Damaged(aside))
+            }
+            _ => match open() {
+                Err(schema::OpenError::Sqlite(error)) if schema::is_damage(&error) => {
+                    tracing::error!(%error, "the state database is damaged");
+                    let aside = schema::set_aside(path).map_err(system)?;
+                    anew(Lost::Damaged(aside))
+                }
+                opened => opened,
+            },
+        };
+        let (mut connection, mut kept) = opened.map_err(failed)?;
         kept.next_id = kept.next_id.max(1);
         let (jobs, inbox) = mpsc::channel();
         let thread = std::thread::Builder::new()

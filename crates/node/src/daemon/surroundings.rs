@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use api::{BatteryAction, MeteredAction};
 use policy::{FileSystem, Input, Power, Space, Upload};
 
+use super::entry::Entry;
 use super::{Daemon, home};
 
-/// How often it is looked at while something moves.
+/// How often it is looked at while something moves, or waits for room on a disk or in memory.
 const BUSY: Duration = Duration::from_secs(10);
 /// How often while nothing moves and power or network are of interest.
 const IDLE: Duration = Duration::from_secs(60);
@@ -21,7 +22,6 @@ pub(super) async fn follow(daemon: Daemon) {
     daemon.judge([Input::OpenFileLimit(files)]);
     let mut told = BTreeMap::new();
     let mut uploaded = None;
-    let mut clock = Clock::now();
     loop {
         let (busy, cares) = daemon.interests();
         let mut facts = Vec::new();
@@ -38,9 +38,7 @@ pub(super) async fn follow(daemon: Daemon) {
                 facts.push(Input::Memory(usage().resident_bytes));
             }
         }
-        if clock.jumped() {
-            facts.push(Input::Clock(super::rules::local_time()));
-        }
+        daemon.look_at_clock().await;
         if !facts.is_empty() {
             daemon.judge(facts);
         }
@@ -67,8 +65,12 @@ impl Daemon {
     fn interests(&self) -> (bool, Cares) {
         let busy = {
             let book = self.book();
-            book.entries()
-                .any(|e| e.runs() && (!e.complete() || e.swarm().is_some_and(|s| s.peers > 0)))
+            let moves = |entry: &Entry| match entry.complete() {
+                true => entry.runs() && entry.swarm().is_some_and(|swarm| swarm.peers > 0),
+                // What waits for room goes on only if somebody looks whether there is some.
+                false => entry.runs() || entry.waits_for_room(),
+            };
+            book.entries().any(moves)
         };
         let cares = self.shared.live.read(|table| {
             let settings = table.settings();
@@ -136,29 +138,6 @@ impl Daemon {
             served: uploading.served as u32,
             waiting: uploading.waiting as u32,
         }))
-    }
-}
-
-/// Wall clock beside the clock that only goes forward.
-struct Clock {
-    wall: jiff::Timestamp,
-    steady: Instant,
-}
-
-impl Clock {
-    fn now() -> Clock {
-        Clock {
-            wall: jiff::Timestamp::now(),
-            steady: Instant::now(),
-        }
-    }
-
-    /// Did the wall clock jump since the last call? A computer that slept looks the same.
-    fn jumped(&mut self) -> bool {
-        let before = std::mem::replace(self, Clock::now());
-        let wall = self.wall.as_second() - before.wall.as_second();
-        let steady = self.steady.duration_since(before.steady).as_secs() as i64;
-        (wall - steady).abs() > 2
     }
 }
 

@@ -108,13 +108,14 @@ fn put(connection: &Connection, change: &Change) -> rusqlite::Result<()> {
                 ":seeded": signed(totals.seeded_seconds),
             })
             .map(drop),
-        Change::Seeding { until, since, ids } => {
+        Change::Seeding { alive, since, ids } => {
             connection
                 .prepare_cached(
-                    "UPDATE transfer SET seeded_seconds = seeded_seconds + MAX(0, ?1 - seeding_from),
+                    "UPDATE transfer SET
+                     seeded_seconds = seeded_seconds + MIN(MAX(0, ?1 - seeding_from), ?2),
                      seeding_from = NULL WHERE seeding_from IS NOT NULL",
                 )?
-                .execute([until])?;
+                .execute((alive.at, signed(alive.ran)))?;
             let mut begin =
                 connection.prepare_cached("UPDATE transfer SET seeding_from = ?1 WHERE id = ?2")?;
             for id in ids {

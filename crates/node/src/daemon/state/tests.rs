@@ -96,7 +96,7 @@ fn what_is_kept_comes_back_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state.sqlite");
     {
-        let (state, kept) = State::open(&path).unwrap();
+        let (state, kept) = State::open(&path, false).unwrap();
         assert!(kept.transfers.is_empty() && kept.next_id == 1);
         let changes = vec![Change::Label(music()), put(1), labelled(2, "music")];
         commit(&state, changes).unwrap();
@@ -109,7 +109,7 @@ fn what_is_kept_comes_back_as_it_was() {
             Change::Totals(1, sent),
         ]);
     }
-    let (_state, kept) = State::open(&path).unwrap();
+    let (_state, kept) = State::open(&path, false).unwrap();
     let mut first = record(1);
     first.totals.sent = 70;
     // SQLite has no number above this.
@@ -121,7 +121,7 @@ fn what_is_kept_comes_back_as_it_was() {
         kept.settings,
         [("queue.downloads".to_owned(), "3".to_owned())]
     );
-    assert_eq!((kept.next_id, kept.damaged), (3, None));
+    assert_eq!((kept.next_id, kept.lost), (3, None));
 }
 
 #[test]
@@ -135,23 +135,40 @@ fn a_run_counts_what_the_one_before_seeded_once() {
         }))
     };
     {
-        let (state, _) = State::open(&path).unwrap();
+        let (state, _) = State::open(&path, false).unwrap();
         let changes = vec![seed(1, Some(1000)), seed(2, Some(1000)), seed(3, None)];
         commit(&state, changes).unwrap();
     }
     {
-        let (state, _) = State::open(&path).unwrap();
+        let (state, _) = State::open(&path, false).unwrap();
         // The second was paused in between.
         state.note(vec![Change::Seeding {
-            until: 1100,
+            alive: Alive {
+                at: 1100,
+                ran: u64::MAX,
+            },
             since: 2000,
             ids: vec![1, 3],
         }]);
     }
-    let kept = State::open(&path).unwrap().1.transfers;
+    let kept = State::open(&path, false).unwrap().1.transfers;
     let seeding = |r: &Record| (r.seeding_from, r.totals.seeded_seconds);
     let seeding: Vec<_> = kept.iter().map(seeding).collect();
     assert_eq!(seeding, [(Some(2000), 109), (None, 109), (Some(2000), 9)]);
+    {
+        let (state, _) = State::open(&path, false).unwrap();
+        // The clock says it was a day; the run says it was a minute.
+        state.note(vec![Change::Seeding {
+            alive: Alive {
+                at: 2000 + 24 * 60 * 60,
+                ran: 60,
+            },
+            since: 3000,
+            ids: vec![1],
+        }]);
+    }
+    let kept = State::open(&path, false).unwrap().1.transfers;
+    assert_eq!(kept[0].totals.seeded_seconds, 169);
 }
 
 #[test]
@@ -159,32 +176,32 @@ fn a_number_is_never_given_twice() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state.sqlite");
     {
-        let (state, _) = State::open(&path).unwrap();
+        let (state, _) = State::open(&path, false).unwrap();
         commit(&state, vec![put(1), put(2)]).unwrap();
         commit(&state, vec![Change::Forgotten(2)]).unwrap();
     }
-    assert_eq!(State::open(&path).unwrap().1.next_id, 3);
+    assert_eq!(State::open(&path, false).unwrap().1.next_id, 3);
 }
 
 #[test]
 fn changes_are_kept_all_or_none() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state.sqlite");
-    let (state, _) = State::open(&path).unwrap();
+    let (state, _) = State::open(&path, false).unwrap();
     assert!(commit(&state, vec![put(1), labelled(2, "no such label")]).is_err());
     drop(state);
-    assert!(State::open(&path).unwrap().1.transfers.is_empty());
+    assert!(State::open(&path, false).unwrap().1.transfers.is_empty());
 }
 
 #[test]
 fn a_label_that_goes_leaves_its_transfers() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state.sqlite");
-    let (state, _) = State::open(&path).unwrap();
+    let (state, _) = State::open(&path, false).unwrap();
     commit(&state, vec![Change::Label(music()), labelled(1, "music")]).unwrap();
     commit(&state, vec![Change::LabelGone("music".to_owned())]).unwrap();
     drop(state);
-    let (_state, kept) = State::open(&path).unwrap();
+    let (_state, kept) = State::open(&path, false).unwrap();
     assert_eq!(kept.transfers[0].label, None);
 }
 
@@ -194,7 +211,7 @@ fn a_damaged_database_is_kept_aside() {
     for whole in [true, false] {
         let path = dir.path().join(format!("{whole}.sqlite"));
         {
-            let (state, _) = State::open(&path).unwrap();
+            let (state, _) = State::open(&path, false).unwrap();
             commit(&state, (1..300).map(put).collect()).unwrap();
         }
         let mut bytes = fs::read(&path).unwrap();
@@ -204,10 +221,34 @@ fn a_damaged_database_is_kept_aside() {
             false => bytes[middle..middle + 4096].fill(0xaa),
         }
         fs::write(&path, bytes).unwrap();
-        let (state, kept) = State::open(&path).unwrap();
-        let aside = kept.damaged.expect("it is damaged");
+        let (state, kept) = State::open(&path, false).unwrap();
+        let Some(Lost::Damaged(aside)) = kept.lost else {
+            panic!("it is damaged");
+        };
         assert!(aside.exists() && kept.transfers.is_empty());
         commit(&state, vec![put(1)]).unwrap();
+    }
+}
+
+#[test]
+fn a_database_is_lost_where_there_was_one_and_new_where_there_was_none() {
+    for (before, empty) in [(false, false), (false, true), (true, false), (true, true)] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.sqlite");
+        if empty {
+            fs::write(&path, []).unwrap();
+        }
+        let (state, kept) = State::open(&path, before).unwrap();
+        match kept.lost {
+            None => assert!(!before),
+            Some(Lost::Gone) => assert!(before && !empty),
+            Some(Lost::Damaged(aside)) => assert!(before && empty && aside.exists()),
+        }
+        assert_eq!(kept.next_id, 1);
+        commit(&state, vec![put(1)]).unwrap();
+        drop(state);
+        let kept = State::open(&path, true).unwrap().1;
+        assert!(kept.lost.is_none() && kept.transfers.len() == 1);
     }
 }
 
@@ -215,12 +256,12 @@ fn a_damaged_database_is_kept_aside() {
 fn a_database_of_a_later_version_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state.sqlite");
-    drop(State::open(&path).unwrap());
+    drop(State::open(&path, false).unwrap());
     let connection = Connection::open(&path).unwrap();
     connection.pragma_update(None, "user_version", 99).unwrap();
     drop(connection);
     assert!(matches!(
-        State::open(&path),
+        State::open(&path, false),
         Err(StateError::Newer { found: 99, .. })
     ));
 }
