@@ -337,6 +337,13 @@ async fn files_are_chosen_before_and_after() {
     let files = running.daemon.files(id, api::Cut::default()).await.unwrap();
     let file = |path: &str| files.items.iter().find(|file| file.path == path).unwrap();
     assert_eq!((file("0.bin").priority, file("sub/1.bin").priority), (4, 0));
+    let cut = api::Cut {
+        offset: 1,
+        limit: 1,
+    };
+    let page = running.daemon.files(id, cut).await.unwrap();
+    assert_eq!((page.total, page.offset), (2, 1));
+    assert_eq!(page.items, files.items[1..]);
     let patch = TransferPatch {
         priorities: Some(vec![api::FilePriority {
             file: file("sub/1.bin").index,

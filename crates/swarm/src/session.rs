@@ -273,10 +273,10 @@ impl Session {
         peers.collect()
     }
 
-    /// Verified bytes of each file of a torrent, in the order of its layout, pad files included;
-    /// `None` while its files are not known. Costs a look at each piece.
-    pub fn files_done(&self, id: TorrentId) -> Option<Vec<u64>> {
-        self.torrents.get(&id)?.files_done()
+    /// Verified bytes of a file of a torrent, by its index in the layout; `None` while its files are not known, and if
+    /// there is no such file. Costs a look at each of its pieces.
+    pub fn file_done(&self, id: TorrentId, file: usize) -> Option<u64> {
+        self.torrents.get(&id)?.file_done(file)
     }
 
     /// All torrents together.

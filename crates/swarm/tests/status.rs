@@ -116,11 +116,12 @@ fn done_bytes_of_files_follow_their_pieces() {
                 peers: Vec::new(),
             };
             rig.tell(Input::Add(Box::new(add)));
-            assert_eq!(rig.session.files_done(TorrentId(0)), Some(expected));
+            let done = (0..).map_while(|file| rig.session.file_done(TorrentId(0), file));
+            assert_eq!(done.collect::<Vec<u64>>(), expected);
         }
     }
     let empty = Rig::new(Config::default());
-    assert_eq!(empty.session.files_done(TorrentId(0)), None);
+    assert_eq!(empty.session.file_done(TorrentId(0), 0), None);
 }
 
 #[test]

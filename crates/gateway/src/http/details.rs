@@ -23,9 +23,6 @@ use super::events::{self, Source, message};
 
 /// Shortest time between two looks.
 const PACE: Duration = Duration::from_secs(1);
-/// Files of a transfer are looked at once a [`PACE`] for so many that it has: each look passes
-/// over all.
-const FILES_A_PACE: u32 = 10_000;
 /// When to look again at a transfer that runs though its row is as it was: who chokes whom, and
 /// what trackers say, is in no row.
 const LIVELY: Duration = Duration::from_secs(3);
@@ -70,7 +67,6 @@ pub(crate) async fn details<S: Service>(
         query,
         view: View::default(),
         files_of: None,
-        files_from: Instant::now(),
         from: Instant::now(),
         again: None,
         ready: VecDeque::new(),
@@ -88,8 +84,6 @@ struct Details<S> {
     view: View,
     /// Of which state the files are.
     files_of: Option<FilesOf>,
-    /// Files are not looked at before.
-    files_from: Instant,
     /// Nothing is looked at before.
     from: Instant,
     /// When to look though there is no news.
@@ -146,7 +140,6 @@ impl<S: Service> Details<S> {
             Ok((view, files_of)) => {
                 if view.files.is_some() {
                     self.files_of = Some(files_of);
-                    self.files_from = now + PACE * (1 + files_of.files / FILES_A_PACE);
                 }
                 self.view.look(view)
             }
@@ -164,7 +157,7 @@ impl<S: Service> Details<S> {
         }
         self.from = now + PACE;
         let row = sight.row.as_deref().map(|row| &row.transfer);
-        self.again = row.and_then(|row| self.look_again(row, sight.stirred, now));
+        self.again = row.and_then(|row| self.look_again(row, now));
         self.watch.saw(sight);
     }
 
@@ -177,8 +170,7 @@ impl<S: Service> Details<S> {
         if wants(ViewPart::Transfer) {
             view.transfer = Some(Box::new(row.transfer.clone()));
         }
-        let due = self.files_of != Some(files_of) && self.files_from <= Instant::now();
-        if wants(ViewPart::Files) && due {
+        if wants(ViewPart::Files) && self.files_of != Some(files_of) {
             view.files = Some(self.service.files(id, self.query.cut()).await?);
         }
         if wants(ViewPart::Peers) {
@@ -191,22 +183,19 @@ impl<S: Service> Details<S> {
     }
 
     /// When there may be something that is no news of the row.
-    fn look_again(&self, row: &Transfer, stirred: u32, now: Instant) -> Option<Instant> {
+    fn look_again(&self, row: &Transfer, now: Instant) -> Option<Instant> {
         let wants = |part| self.query.parts.has(part);
         let runs = matches!(
             row.state,
             Doing::Metadata | Doing::Downloading | Doing::Seeding
         );
-        let calm = match runs {
+        match runs {
             true if !row.dormant && (wants(ViewPart::Peers) || wants(ViewPart::Trackers)) => {
                 Some(now + LIVELY)
             }
             true if wants(ViewPart::Trackers) => Some(now + QUIET),
             _ => None,
-        };
-        let late = wants(ViewPart::Files) && self.files_of != Some(FilesOf::new(row, stirred));
-        let late = late.then_some(self.files_from);
-        calm.into_iter().chain(late).min()
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use api::{Chunks, Content, ContentFile, ContentListing, Kind, Problem, TransferId};
+use api::{Chunks, Content, ContentFile, ContentListing, Cut, Kind, Problem, TransferId};
 use sha2::{Digest, Sha256};
 use swarm::TorrentId;
 
@@ -31,17 +31,21 @@ impl Content for Daemon {
     async fn listing(&self, host: String, most: usize) -> Result<ContentListing, Problem> {
         let id = self.content_transfer(&host)?;
         let name = self.book().get(id).map(|entry| entry.record.name.clone());
+        let cut = Cut {
+            offset: 0,
+            limit: u32::try_from(most).unwrap_or(u32::MAX),
+        };
         let files = self
             .shared
             .node
-            .call(move |driver| driver.files(TorrentId(id)));
+            .call(move |driver| driver.files(TorrentId(id), cut));
         let files = files.await.map_err(|_| Problem::stopping())?;
         Ok(ContentListing {
             name: name.ok_or_else(nothing)?,
-            total: files.len(),
+            total: files.total as usize,
             files: files
+                .items
                 .into_iter()
-                .take(most)
                 .map(|file| (file.path, file.size))
                 .collect(),
         })

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use api::{File, Peer, PeerClass, Tracker, TrackerState};
+use api::{Cut, File, Items, Peer, PeerClass, Tracker, TrackerState};
 use swarm::{Class, TorrentId};
 use tokio::sync::oneshot;
 use torrent::metainfo::Info;
@@ -40,10 +40,11 @@ impl Driver {
         self.info(id).map_or(0, |info| info.files().len())
     }
 
-    /// The files, without pads; none until the metadata is here.
-    pub fn files(&self, id: TorrentId) -> Vec<File> {
+    /// Some of the files, pads not counted; none until the metadata is here. Costs what is shown, and a glance at each
+    /// that is not.
+    pub fn files(&self, id: TorrentId, cut: Cut) -> Items<File> {
         let Some(info) = self.info(id) else {
-            return Vec::new();
+            return Items::cut([].into_iter(), cut);
         };
         let layout = info.layout();
         let priorities = match self.transfers.borrow().get(&id) {
@@ -56,26 +57,29 @@ impl Driver {
                 .unwrap_or_default(),
         };
         let priority = |file: usize| priorities.get(file).copied().unwrap_or(4);
-        let done = self.session.borrow().files_done(id);
-        let shown = info
-            .files()
-            .enumerate()
-            .filter(|(index, _)| !layout.file(*index).pad);
-        shown
-            .map(|(index, file)| File {
-                index: index as u32,
-                path: file.path().to_owned(),
-                size: layout.file(index).len,
-                done: match &done {
-                    Some(done) => done.get(index).copied().unwrap_or(0),
-                    // A dormant transfer has all that is wanted.
-                    None if priority(index) > 0 => layout.file(index).len,
-                    None => 0,
-                },
-                priority: priority(index),
-                content_url: None,
-            })
-            .collect()
+        let session = self.session.borrow();
+        let real: Vec<usize> = (0..layout.files())
+            .filter(|&index| !layout.file(index).pad)
+            .collect();
+        let shown = Items::cut(real.into_iter(), cut);
+        let file = |index: usize| File {
+            index: index as u32,
+            path: info.file(index).path().to_owned(),
+            size: layout.file(index).len,
+            done: match session.file_done(id, index) {
+                Some(done) => done,
+                // A dormant transfer has all that is wanted.
+                None if priority(index) > 0 => layout.file(index).len,
+                None => 0,
+            },
+            priority: priority(index),
+            content_url: None,
+        };
+        Items {
+            total: shown.total,
+            offset: shown.offset,
+            items: shown.items.into_iter().map(file).collect(),
+        }
     }
 
     /// The connected peers.

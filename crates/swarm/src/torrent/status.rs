@@ -54,23 +54,23 @@ impl Torrent {
 
     /// Bytes of each file that are verified, pad files included; `None` while the files are not
     /// known. Looks at each piece of each file: for when somebody asks.
-    pub fn files_done(&self) -> Option<Vec<u64>> {
+    pub fn file_done(&self, index: usize) -> Option<u64> {
         let layout = self.info.as_ref()?.layout();
+        if index >= layout.files() {
+            return None;
+        }
         let have = self.picker.have();
-        let done = |f: usize| {
-            let file = layout.file(f);
-            if have.is_full() {
-                return file.len;
-            }
-            let pieces = layout.file_pieces(f).filter(|&p| have.get(p));
-            let within = pieces.map(|p| {
-                let start = layout.piece_start(p);
-                let end = start + u64::from(layout.piece_len(p));
-                end.min(file.start + file.len) - start.max(file.start)
-            });
-            within.sum()
-        };
-        Some((0..layout.files()).map(done).collect())
+        let file = layout.file(index);
+        if have.is_full() {
+            return Some(file.len);
+        }
+        let pieces = layout.file_pieces(index).filter(|&p| have.get(p));
+        let within = pieces.map(|p| {
+            let start = layout.piece_start(p);
+            let end = start + u64::from(layout.piece_len(p));
+            end.min(file.start + file.len) - start.max(file.start)
+        });
+        Some(within.sum())
     }
 
     /// Adds how serving goes here.
