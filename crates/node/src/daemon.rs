@@ -283,13 +283,13 @@ impl Worker {
                         places_at = None;
                         daemon.show_places();
                     }
-                    if alive_at <= now {
-                        // Before it is noted: by then the new clock has to count.
-                        daemon.look_at_clock().await;
-                        home::note_alive(&daemon.shared.home, daemon.shared.since.elapsed());
-                        alive_at = now + home::ALIVE;
-                    }
                 }
+            }
+            if alive_at <= Instant::now() {
+                // Before it is noted: by then the new clock has to count.
+                daemon.look_at_clock().await;
+                home::note_alive(&daemon.shared.home, daemon.shared.since.elapsed());
+                alive_at = Instant::now() + home::ALIVE;
             }
         }
         surroundings.abort();
