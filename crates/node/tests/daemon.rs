@@ -853,3 +853,154 @@ async fn reading_the_configuration_again_is_answered_when_it_was_read() {
     assert!(running.daemon.reload().await.is_err());
     running.stop().await;
 }
+
+/// Priorities of an album's files; there is a pad between the two.
+fn prioritize(from: u32, priority: u8) -> TransferPatch {
+    TransferPatch {
+        priorities: Some(vec![api::FilePriority {
+            file: from,
+            through: Some(2),
+            priority,
+        }]),
+        ..TransferPatch::default()
+    }
+}
+
+#[tokio::test]
+async fn what_is_complete_stays_so_while_nothing_wanted_is_missing() {
+    let album = Album::new(&[300_000, 200_000]);
+    let home = tempfile::tempdir().unwrap();
+    let out = home.path().join("told");
+    let told = || fs::read_to_string(&out).unwrap_or_default();
+    let settings = Settings {
+        on_done: ["/bin/sh", "-c", "echo done >> \"$1\"", "hook"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain([out.to_string_lossy().into()])
+            .collect(),
+        ..Settings::default()
+    };
+    let running = Running::with(home.path(), settings.clone());
+    let id = running.add(&album.metainfo, album.options()).await;
+    let finished_at = running.fetched(id).await.finished_at;
+    assert!(finished_at.is_some());
+    let row = running.daemon.update(id, prioritize(0, 7)).await.unwrap();
+    assert!(row.transfer.complete && row.transfer.finished_at == finished_at);
+    // One that is not wanted, and wanted again, was there all the time.
+    for priority in [0, 4] {
+        let patch = prioritize(1, priority);
+        let row = running.daemon.update(id, patch).await.unwrap();
+        assert!(row.transfer.complete && row.transfer.finished_at == finished_at);
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let row = running.row(id).await;
+    assert!(row.complete && row.finished_at == finished_at, "{row:?}");
+    running.stop().await;
+
+    // Asleep, too.
+    let running = Running::with(home.path(), settings);
+    assert!(running.row(id).await.dormant);
+    running.daemon.update(id, prioritize(0, 1)).await.unwrap();
+    let row = running.until(id, "awake", |row| !row.dormant).await;
+    assert!(row.complete && row.finished_at == finished_at, "{row:?}");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let row = running.row(id).await;
+    assert!(row.complete && row.state == State::Seeding, "{row:?}");
+    assert_eq!(told(), "done\n");
+    running.stop().await;
+}
+
+/// A download that has the first of two files, and wants the second; it is paused.
+async fn half(home: &Path, album: &Album) -> TransferId {
+    let running = Running::start(home);
+    let options = AddOptions {
+        select: vec!["0.bin".to_owned()],
+        ..album.options()
+    };
+    let id = running.add(&album.metainfo, options).await;
+    running.complete(id).await;
+    running.daemon.pause(id).await.unwrap();
+    running.daemon.update(id, prioritize(0, 4)).await.unwrap();
+    let row = running.row(id).await;
+    assert!(!row.complete && row.finished_at.is_none(), "{row:?}");
+    running.stop().await;
+    id
+}
+
+fn is_away(row: &Transfer) -> bool {
+    row.state == State::Stopped && row.cause == Some(Cause::Missing)
+}
+
+#[tokio::test]
+async fn a_download_whose_data_is_away_waits_for_it() {
+    let album = Album::new(&[300_000, 200_000]);
+    let home = tempfile::tempdir().unwrap();
+    let (root, away) = (
+        home.path().join("downloads/album"),
+        home.path().join("away"),
+    );
+    let id = half(home.path(), &album).await;
+    fs::rename(&root, &away).unwrap();
+
+    let running = Running::start(home.path());
+    let received = running.until(id, "away", is_away).await.received;
+    running.daemon.resume(id).await.unwrap();
+    running.until(id, "away", is_away).await;
+    // There is nothing to be moved.
+    let to = home.path().join("elsewhere");
+    let to = Move {
+        folder: to.to_string_lossy().into(),
+    };
+    running.daemon.move_data(id, to).await.unwrap();
+    let row = running
+        .until(id, "not moved", |row| row.state != State::Checking)
+        .await;
+    assert!(
+        is_away(&row) && row.root == root.to_string_lossy(),
+        "{row:?}"
+    );
+    assert!(!root.exists() && !home.path().join("elsewhere").exists());
+
+    // It goes on by itself, and fetches what it did not have.
+    fs::rename(&away, &root).unwrap();
+    running
+        .until(id, "going on", |row| row.state == State::Downloading)
+        .await;
+    let addr = vec![album.seed.addr()];
+    running.daemon.add_peers(id, addr).await.unwrap();
+    let row = running.fetched(id).await;
+    assert!(row.received < received + 300_000, "{row:?}");
+    album.is_at(&root);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn data_that_is_gone_for_good_is_fetched_again_when_it_is_checked_or_added_anew() {
+    let album = Album::new(&[300_000, 200_000]);
+    let home = tempfile::tempdir().unwrap();
+    let root = home.path().join("downloads/album");
+    let id = half(home.path(), &album).await;
+    fs::remove_dir_all(&root).unwrap();
+
+    let running = Running::start(home.path());
+    running.until(id, "away", is_away).await;
+    running.daemon.resume(id).await.unwrap();
+    running.daemon.recheck(id).await.unwrap();
+    let addr = vec![album.seed.addr()];
+    running.daemon.add_peers(id, addr).await.unwrap();
+    running.complete(id).await;
+    album.is_at(&root);
+    running.stop().await;
+
+    // A record of what somebody deleted keeps nobody from getting it again.
+    let records = home.path().join("resume");
+    let record = fs::read_dir(&records).unwrap().next().unwrap().unwrap();
+    let bytes = fs::read(record.path()).unwrap();
+    let running = Running::start(home.path());
+    running.daemon.delete(id).await.unwrap();
+    fs::write(record.path(), bytes).unwrap();
+    let id = running.add(&album.metainfo, album.options()).await;
+    running.complete(id).await;
+    album.is_at(&root);
+    running.stop().await;
+}

@@ -39,6 +39,8 @@ pub struct Resume {
     pub recheck: Bits,
     /// For [`Placement::known`].
     pub known: Vec<Fingerprint>,
+    /// There were pieces, and no file of this torrent is there: it was deleted, or its drive is away.
+    pub gone: bool,
     /// Why the record was not believed, or not all of it, in words.
     pub note: Option<String>,
 }
@@ -109,6 +111,7 @@ pub(crate) fn load_from<D: Disk>(
         have: Bits::new(pieces),
         recheck: Bits::new(pieces),
         known: vec![NO_PRINT; count],
+        gone: false,
         note: None,
     };
     let Record {
@@ -131,6 +134,7 @@ pub(crate) fn load_from<D: Disk>(
         home.naming = Naming::on(disk, info, &placement.root);
     }
     let root_is_there = disk.exists(&placement.root) || info.is_single_file();
+    resume.gone = !resume.have.none();
     let mut changed = 0;
     for (file, &(state, print)) in files.iter().enumerate() {
         let extent = layout.file(file);
@@ -150,6 +154,7 @@ pub(crate) fn load_from<D: Disk>(
         };
         let found = names.into_iter().find_map(|name| Some((look(name)?, name)));
         let (found, name) = (found.map(|(stat, _)| stat), found.map(|(_, name)| name));
+        resume.gone &= found.is_none();
         let its_pieces = layout.file_pieces(file);
         let had = its_pieces
             .clone()

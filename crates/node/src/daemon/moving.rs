@@ -67,14 +67,12 @@ impl Daemon {
         let daemon = self.clone();
         tokio::spawn(async move {
             let target = to.clone();
-            let Ok(complete) = daemon.edit(id, |entry| entry.complete()) else {
+            let there = daemon.edit(id, |entry| entry.complete() || entry.record.totals.done > 0);
+            let Ok(there) = there else {
                 return;
             };
             let moved = daemon.shared.node.run(move |driver| async move {
-                let moved = driver
-                    .clone()
-                    .relocate(TorrentId(id), target, complete)
-                    .await;
+                let moved = driver.clone().relocate(TorrentId(id), target, there).await;
                 if moved.is_err() {
                     // It goes on where it is, even if it slept through the attempt.
                     driver.rouse(TorrentId(id));

@@ -82,7 +82,7 @@ impl Daemon {
                     Begin::Asleep(dormant) => driver.add_dormant(id, dormant),
                     Begin::Awake(source, options) => {
                         let hashes = source.hashes();
-                        let begun = driver.add(id, source, (*options).clone());
+                        let begun = driver.add_again(id, source, (*options).clone());
                         if begun.is_err() {
                             driver.shelve(id, hashes, &options, options.private);
                         }

@@ -95,6 +95,16 @@ impl Daemon {
             }
             None => None,
         };
+        let lacks = match priorities.clone() {
+            Some(wanted) => {
+                let lacks = self
+                    .shared
+                    .node
+                    .call(move |driver| driver.lacks(TorrentId(id), &wanted));
+                lacks.await.map_err(|_| Problem::stopping())?
+            }
+            None => false,
+        };
         let sequential = patch.sequential;
         let label = patch.label.clone();
         let position = patch.queue_position;
@@ -111,7 +121,7 @@ impl Daemon {
             });
             set(&mut record.limits, patch.limits);
             set(&mut record.sequential, sequential);
-            if priorities.is_some() {
+            if lacks {
                 record.finished = None;
             }
         })

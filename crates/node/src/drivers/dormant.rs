@@ -229,7 +229,7 @@ impl Driver {
             return Ok(());
         };
         self.unname(id);
-        match self.add(id, Source::Hash(dormant.hashes), dormant.options()) {
+        match self.add_again(id, Source::Hash(dormant.hashes), dormant.options()) {
             Ok(()) => {
                 if self.dormant.borrow_mut().stuck.remove(&id) {
                     self.event(Event::Resumed(id));

@@ -10,6 +10,7 @@ use swarm::{Input, TorrentId};
 use torrent::ids::InfoHashes;
 use torrent::metainfo::Metainfo;
 
+use super::dormant::Chosen;
 use super::{Driver, store_id};
 use crate::{Options, Place, Problem, Source};
 
@@ -92,17 +93,38 @@ impl Driver {
         self.news.about(id);
     }
 
+    /// Whether pieces would be missing of the files that these priorities want. What cannot be looked at may be.
+    pub fn lacks(self: &Rc<Self>, id: TorrentId, priorities: &[u8]) -> bool {
+        self.rouse(id);
+        let (transfers, session) = (self.transfers.borrow(), self.session.borrow());
+        let info = transfers.get(&id).and_then(|t| t.info.as_ref());
+        let (Some(info), Some(have)) = (info, session.have(id)) else {
+            return true;
+        };
+        let layout = info.layout();
+        let wanted = |&file: &usize| priorities.get(file).is_none_or(|&priority| priority > 0);
+        let pieces = (0..layout.files())
+            .filter(|&file| !layout.file(file).pad)
+            .filter(wanted)
+            .flat_map(|file| layout.file_pieces(file));
+        pieces.into_iter().any(|piece| !have.get(piece))
+    }
+
     /// Priority of each file, 0 (not wanted) to 7; empty: all alike.
     pub fn prioritize(self: &Rc<Self>, id: TorrentId, priorities: Vec<u8>) {
-        self.rouse(id);
+        let lacks = self.lacks(id, &priorities);
+        if let Some(dormant) = self.dormant.borrow_mut().get_mut(id) {
+            dormant.chosen = Chosen::of(&[], &priorities);
+        }
         let wanted = {
             let mut transfers = self.transfers.borrow_mut();
             let Some(t) = transfers.get_mut(&id) else {
                 return;
             };
             t.options.priorities.clone_from(&priorities);
-            t.finished = false;
-            t.finishing = false;
+            // What has finished, or is about to, is not said again.
+            t.finished &= !lacks;
+            t.finishing &= !lacks;
             t.info.as_ref().map(|info| {
                 let mut wanted = Bits::new(info.files().len());
                 for file in 0..info.files().len() {
@@ -230,7 +252,7 @@ impl Driver {
         options.known = Vec::new();
         let result = work(&metainfo, &root, &mut options).await;
         let private = metainfo.info.private();
-        let again = self.add(id, Source::Metainfo(Box::new(metainfo)), options.clone());
+        let again = self.add_again(id, Source::Metainfo(Box::new(metainfo)), options.clone());
         self.news.about(id);
         if let Err(error) = again {
             self.shelve(id, hashes, &options, private);
@@ -251,8 +273,8 @@ impl Driver {
     }
 
     /// Puts a transfer's data at `to`: the file itself, or the folder of a torrent with several.
-    /// What was moved stays moved if it is interrupted; the same call goes on with the rest. `complete`: some of it has
-    /// to be at either place.
+    /// What was moved stays moved if it is interrupted; the same call goes on with the rest. With `there`, some of it
+    /// has to be at either place.
     ///
     /// # Errors
     /// As [`recheck`](Self::recheck), and what the disk says; the transfer goes on where it was then.
@@ -260,14 +282,14 @@ impl Driver {
         self: Rc<Self>,
         id: TorrentId,
         to: PathBuf,
-        complete: bool,
+        there: bool,
     ) -> Result<(), Problem> {
         let keep = self.keep.clone();
         self.around(id, async |metainfo, root, options| {
             let (info, from, target) = (metainfo.info.clone(), root.to_owned(), to.clone());
             let work = move || {
                 let away = |root| store::files_at(&info, root).is_empty();
-                if complete && away(&from) && away(&target) {
+                if there && away(&from) && away(&target) {
                     return Err(StoreError::Missing { path: from });
                 }
                 store::relocate(&info, &from, &target)

@@ -109,6 +109,15 @@ pub(crate) fn root_of(options: &Options, info: &Info) -> PathBuf {
     }
 }
 
+/// What a transfer finds at its place.
+#[derive(Clone, Copy)]
+enum Data {
+    /// It is new: what lies there is taken up.
+    MayBeThere,
+    /// It was here before, and so were the pieces that its record names.
+    WasThere,
+}
+
 /// What the place of a transfer led to.
 struct Prepared {
     have: Bitfield,
@@ -123,6 +132,27 @@ impl Driver {
         id: TorrentId,
         source: Source,
         options: Options,
+    ) -> Result<(), AddError> {
+        self.join(id, source, options, Data::MayBeThere)
+    }
+
+    /// Takes part in a torrent that was here before. If it had pieces and nothing of it is there, its drive is away:
+    /// that is [`StoreError::Missing`], and nothing is begun in its place.
+    pub fn add_again(
+        self: &Rc<Self>,
+        id: TorrentId,
+        source: Source,
+        options: Options,
+    ) -> Result<(), AddError> {
+        self.join(id, source, options, Data::WasThere)
+    }
+
+    fn join(
+        self: &Rc<Self>,
+        id: TorrentId,
+        source: Source,
+        options: Options,
+        data: Data,
     ) -> Result<(), AddError> {
         let mut link = None;
         let (hashes, name, metainfo, trackers, mut peers): (_, _, _, _, Vec<SocketAddr>) =
@@ -211,10 +241,12 @@ impl Driver {
             return Ok(());
         };
         let info = Arc::new(metainfo.info.clone());
-        let prepared = self.prepare(id, &mut transfer, &info).map_err(|problem| {
-            self.unname(id);
-            AddError::Place(problem)
-        })?;
+        let prepared = self
+            .prepare(id, &mut transfer, &info, data)
+            .map_err(|problem| {
+                self.unname(id);
+                AddError::Place(problem)
+            })?;
         self.name(id, &info.hashes());
         if transfer.options.remember
             && let Err(error) = self.keep.save_torrent(&metainfo)
@@ -285,6 +317,7 @@ impl Driver {
         id: TorrentId,
         transfer: &mut Transfer,
         info: &Arc<Info>,
+        data: Data,
     ) -> Result<Prepared, Problem> {
         let pieces = info.layout().pieces();
         let options = &transfer.options;
@@ -333,6 +366,10 @@ impl Driver {
         } else {
             let record = self.keep.record(&info.hashes(), &placement.root);
             let resume = resume::load(&record, info, &placement);
+            if resume.gone && !options.read_only && matches!(data, Data::WasThere) {
+                let path = placement.root;
+                return Err(StoreError::Missing { path }.into());
+            }
             resume.apply(&mut placement);
             placement.record = Some(record);
             for piece in resume.have.iter() {
@@ -441,7 +478,7 @@ impl Driver {
             let Some(transfer) = transfers.get_mut(&id) else {
                 return;
             };
-            self.prepare(id, transfer, &info)
+            self.prepare(id, transfer, &info, Data::MayBeThere)
                 .map(|p| (p, transfer.priorities(&info)))
         };
         self.event(Event::Metadata(id, info));

@@ -183,6 +183,46 @@ fn a_restart_believes_the_record_and_finishes_the_files() {
 }
 
 #[test]
+fn a_record_whose_files_are_all_away_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, away) = (folder.path().join("album"), folder.path().join("away"));
+    let album = Album::new(Kind::Hybrid, BLOCK, &[50_000, 40_000], 4, false);
+    let place = Placement {
+        record: Some(folder.path().join("state/record")),
+        ..Placement::at(&root)
+    };
+    let record = place.record.clone().unwrap();
+    let gone = || resume::load(&record, &album.info, &place).gone;
+    {
+        let (store, facts) = store(Config::default());
+        store.add(ID, album.info.clone(), place.clone()).unwrap();
+        flush(&store, &facts);
+        assert!(!gone(), "there was nothing yet");
+        for piece in 0..5 {
+            write_piece(&store, &facts, &album, piece);
+        }
+        flush(&store, &facts);
+    }
+    assert!(!gone());
+    fs::rename(&root, &away).unwrap();
+    assert!(gone());
+    // The folder alone is what a drive is mounted on.
+    fs::create_dir(&root).unwrap();
+    assert!(gone());
+    fs::write(root.join("mine.txt"), "not of the torrent").unwrap();
+    assert!(gone());
+    fs::remove_dir_all(&root).unwrap();
+    fs::rename(&away, &root).unwrap();
+    let names: Vec<_> = crate::files_at(&album.info, &root);
+    assert!(names.len() > 1);
+    fs::remove_file(&names[0]).unwrap();
+    assert!(!gone(), "a file is there");
+    fs::remove_file(&record).unwrap();
+    fs::remove_dir_all(&root).unwrap();
+    assert!(!gone(), "nobody says that there was something");
+}
+
+#[test]
 fn a_batch_is_made_durable_without_being_asked() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("a");
