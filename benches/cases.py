@@ -216,7 +216,7 @@ def share(world, o, source, kind):
     window = Window()
     window.start()
     giver = world.spawn([CLIENTS[S].binary, "seed", source, f"--{kind}", "--torrent-out", torrent, "--tracker", TRACKER_URL,
-                         "--bind", "10.77.0.1:7001", "--no-dht", "--no-local-discovery", "--json", "--yes"],
+                         "--bind", "10.77.0.1:7001", "--no-dht", "--no-local-discovery", "--no-utp", "--json", "--yes"],
                         {"HOME": home, "STARLING_HOME": home})
     window.add("seed", giver)
     try:

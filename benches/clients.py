@@ -58,7 +58,7 @@ class Starling(Peer):
         work = (["seed", self.torrent, self.source, "--assume-complete"] if self.source else
                 ["get", self.torrent, "-o", self.into, *(["--seed"] if self.stay else [])])
         self.proc = self.world.spawn(
-            [self.binary, *work, "--bind", f"{self.ip}:{self.port}", "--no-dht", "--no-local-discovery", "--json", "--yes"],
+            [self.binary, *work, "--bind", f"{self.ip}:{self.port}", "--no-dht", "--no-local-discovery", "--no-utp", "--json", "--yes"],
             {"HOME": self.home, "STARLING_HOME": self.home})
 
     def ready(self):
