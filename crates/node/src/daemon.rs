@@ -273,9 +273,6 @@ impl Worker {
                 () = daemon.shared.nudge.notified() => {}
                 () = sleep_until(wake) => {
                     let now = Instant::now();
-                    if rules_at.is_some_and(|at| at <= now) {
-                        daemon.judge([policy::Input::Timeout(rules::local_time())]);
-                    }
                     if keep_at.is_some_and(|at| at <= now) {
                         keep_at = daemon.keep_totals().then(|| now + KEEP);
                     }
@@ -284,6 +281,11 @@ impl Worker {
                         daemon.show_places();
                     }
                 }
+            }
+            if rules_at.is_some_and(|at| at <= Instant::now()) {
+                // A jump that the policy hears of is one that is seen to be over, too.
+                daemon.look_at_clock().await;
+                daemon.judge([policy::Input::Timeout(rules::local_time())]);
             }
             if alive_at <= Instant::now() {
                 // Before it is noted: by then the new clock has to count.

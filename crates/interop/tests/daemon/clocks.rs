@@ -5,7 +5,7 @@ use interop::{Kind, MIB, Scenario};
 use serde_json::json;
 use std::fs;
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const HOUR: u64 = 60 * 60;
 const DAY: u64 = 24 * HOUR;
@@ -52,6 +52,15 @@ fn time_of_day(ahead: u64) -> String {
     format!("{:02}:{:02}", minutes / 60, minutes % 60)
 }
 
+/// For two hours, everything.
+fn pauses_half_a_day_from_now(daemon: &Daemon) {
+    let window = json!({
+        "days": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"],
+        "from": time_of_day(11 * HOUR), "to": time_of_day(13 * HOUR), "pause": true,
+    });
+    daemon.does("PATCH", "/settings", Some(&json!({"schedule": [window]})));
+}
+
 #[test]
 fn a_day_forward_and_back_neither_stalls_a_download_nor_counts_as_seeding() {
     let s = Scenario::new();
@@ -96,11 +105,7 @@ fn a_schedule_follows_a_clock_that_jumps() {
     let mut daemon = Daemon::new(&s);
     let clock = Clock::of(&s, &mut daemon);
     daemon.up();
-    let window = json!({
-        "days": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"],
-        "from": time_of_day(11 * HOUR), "to": time_of_day(13 * HOUR), "pause": true,
-    });
-    daemon.does("PATCH", "/settings", Some(&json!({"schedule": [window]})));
+    pauses_half_a_day_from_now(&daemon);
     let torrent = s.torrent_without_tracker(&film, Kind::Hybrid);
     let peer = s.libtorrent().limit_up(2 * MIB).seeds(&torrent);
     let id = daemon.adds(&torrent, &json!({"peers": [peer.addr]}));
@@ -110,4 +115,67 @@ fn a_schedule_follows_a_clock_that_jumps() {
     assert_eq!(row["cause"], "schedule", "{row:#}");
     clock.jumps(0);
     daemon.until(id, "going on", |row| row["state"] == "downloading");
+}
+
+#[test]
+fn a_clock_that_jumps_while_nothing_moves_is_noticed() {
+    let s = Scenario::new();
+    let film = s.file("film.mkv", MIB);
+    let mut daemon = Daemon::new(&s);
+    let clock = Clock::of(&s, &mut daemon);
+    daemon.up();
+    let began = Instant::now();
+    pauses_half_a_day_from_now(&daemon);
+    let goal = json!({"goals": {"ratio": null, "seeding_seconds": HOUR}});
+    daemon.does("PATCH", "/settings", Some(&goal));
+    let id = daemon.seeds(&s.torrent_without_tracker(&film, Kind::Hybrid));
+    clock.jumps(12 * HOUR as i64);
+    // It is looked at once a minute.
+    std::thread::sleep(Duration::from_secs(5));
+    let row = daemon.until(id, "held", |row| row["state"] == "held");
+    assert_eq!(row["cause"], "schedule", "{row:#}");
+    assert!(began.elapsed() < Duration::from_secs(65));
+    // What the clock jumped was not seeded.
+    daemon.kill();
+    clock.jumps(6 * HOUR as i64);
+    daemon.up();
+    let row = daemon.until(id, "seen", |_| true);
+    assert_eq!(row["state"], "seeding", "{row:#}");
+}
+
+#[test]
+fn a_jump_before_a_crash_is_not_counted_as_seeding() {
+    let s = Scenario::new();
+    let film = s.file("film.mkv", MIB);
+    let mut daemon = Daemon::new(&s);
+    daemon.up();
+    let goal = json!({"goals": {"ratio": null, "seeding_seconds": HOUR}});
+    daemon.does("PATCH", "/settings", Some(&goal));
+    let id = daemon.seeds(&s.torrent_without_tracker(&film, Kind::Hybrid));
+    daemon.kill();
+    // As the system would have written it, had its clock jumped.
+    let alive = fs::File::options()
+        .write(true)
+        .open(daemon.home().join("alive"))
+        .unwrap();
+    alive
+        .set_modified(SystemTime::now() + Duration::from_secs(DAY))
+        .unwrap();
+    daemon.up();
+    let row = daemon.until(id, "seen", |_| true);
+    assert_eq!(row["state"], "seeding", "{row:#}");
+}
+
+#[test]
+fn uptime_is_no_matter_of_the_clock() {
+    let s = Scenario::new();
+    let mut daemon = Daemon::new(&s);
+    let clock = Clock::of(&s, &mut daemon);
+    daemon.up();
+    for jump in [DAY as i64, -(DAY as i64)] {
+        clock.jumps(jump);
+        std::thread::sleep(Duration::from_secs(1));
+        let uptime = daemon.gets("/status")["uptime_seconds"].as_u64().unwrap();
+        assert!((1..60).contains(&uptime), "{uptime}");
+    }
 }

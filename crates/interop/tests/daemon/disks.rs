@@ -172,3 +172,47 @@ fn a_file_that_may_not_be_read_for_a_while_holds_up_who_gives_it() {
     fs::set_permissions(&film.path, Permissions::from_mode(0o644)).unwrap();
     goes_on(&s, &daemon, id, &torrent);
 }
+
+#[test]
+fn a_download_that_would_use_the_last_of_a_disk_waits_until_there_is_more() {
+    let s = Scenario::new();
+    let film = s.file("film.mkv", 24 * MIB);
+    let mut daemon = Daemon::new(&s);
+    let disk = s.small_disk_for(&daemon.starling, 48 * MIB);
+    let torrent = s.torrent_without_tracker(&film, Kind::Hybrid);
+    let peer = s.libtorrent().limit_up(MIB).seeds(&torrent);
+    daemon.up();
+    let reserve = json!({"disk_reserve": {"bytes": 16 * MIB, "percent": 50}});
+    daemon.does("PATCH", "/settings", Some(&reserve));
+    let ballast = disk.join("somebody else's file");
+    let id = daemon.adds(&torrent, &json!({"folder": disk, "peers": [peer.addr]}));
+    daemon.until(id, "under way", |row| row["done"].as_u64() > Some(MIB));
+    fs::write(&ballast, vec![0; 28 * MIB as usize]).unwrap();
+    let row = daemon.until(id, "held", |row| row["state"] == "held");
+    assert_eq!(row["cause"], "disk-reserve", "{row:#}");
+    fs::remove_file(ballast).unwrap();
+    daemon.until(id, "going on", |row| row["state"] == "downloading");
+}
+
+#[test]
+fn a_download_whose_drive_is_away_at_the_start_waits_for_it() {
+    let s = Scenario::new();
+    let album = s.folder("album", &TRACKS);
+    let mut daemon = Daemon::new(&s);
+    let disk = s.small_disk_for(&daemon.starling, 64 * MIB);
+    let (peer, id) = download(&s, &mut daemon, &album, &disk);
+    daemon.down();
+    let away = s.path("away");
+    unplugs(&disk, &away);
+    daemon.up();
+    stops(&daemon, id, "missing", disk.to_str().unwrap());
+    let there: Vec<_> = fs::read_dir(&disk).unwrap().collect();
+    assert!(there.is_empty(), "{there:?}");
+    unplugs(&away, &disk);
+    let row = daemon.until(id, "going on", |row| row["state"] == "downloading");
+    assert!(row["done"].as_u64() > Some(MIB), "{row:#}");
+    // There is no tracker to say it again.
+    let peers = json!({"peers": [peer.addr]});
+    daemon.does("POST", &format!("/transfers/{id}/peers"), Some(&peers));
+    daemon.receives(id, &album);
+}

@@ -1,8 +1,9 @@
 //! Homes that cannot be written to, or that were damaged.
 
+use crate::SOON;
 use crate::troubles::ends;
 use crate::world::Daemon;
-use interop::{Kind, MIB, Scenario};
+use interop::{Kind, MIB, Role, Scenario};
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::Write;
@@ -137,20 +138,27 @@ fn is_rebuilt(damage: impl Fn(&Path)) {
     daemon.down();
     let database = daemon.home().join("state.sqlite");
     damage(&database);
-    let damaged = fs::read(&database).unwrap();
+    let damaged = fs::read(&database).ok();
     let said = daemon.up().stderr();
-    assert!(said.contains("damaged"), "{said}");
+    let word = match damaged {
+        Some(_) => "was damaged",
+        None => "was gone",
+    };
     let warning = daemon.gets("/status")["warnings"][0].to_string();
+    assert!(said.contains(word) && warning.contains(word), "{said}");
     let aside = fs::read_dir(daemon.home())
         .unwrap()
         .flatten()
         .map(|entry| entry.path());
     let aside = aside.filter(|path| path.to_str().unwrap().contains("state.sqlite.damaged-"));
-    let [aside] = &aside.collect::<Vec<_>>()[..] else {
-        panic!("it is kept aside, once");
-    };
-    assert!(warning.contains(aside.to_str().unwrap()), "{warning}");
-    assert_eq!(fs::read(aside).unwrap(), damaged);
+    match (&aside.collect::<Vec<_>>()[..], damaged) {
+        ([], None) => {}
+        ([aside], Some(damaged)) => {
+            assert!(warning.contains(aside.to_str().unwrap()), "{warning}");
+            assert_eq!(fs::read(aside).unwrap(), damaged);
+        }
+        (all, _) => panic!("it is kept aside, once: {all:?}"),
+    }
     assert_eq!(names(&daemon), before);
     for row in daemon.rows() {
         let id = row["id"].as_u64().unwrap();
@@ -187,4 +195,50 @@ fn a_database_that_was_cut_off_is_kept_aside_and_rebuilt() {
         let file = File::options().write(true).open(database).unwrap();
         file.set_len(6_000).unwrap();
     });
+}
+
+#[test]
+fn a_database_that_is_empty_is_rebuilt() {
+    is_rebuilt(|database| fs::write(database, []).unwrap());
+}
+
+#[test]
+fn a_database_that_is_gone_is_rebuilt() {
+    is_rebuilt(|database| fs::remove_file(database).unwrap());
+}
+
+#[test]
+fn what_was_fetched_without_a_daemon_is_none_of_its_transfers() {
+    let s = Scenario::new();
+    let (film, song) = (s.file("film.mkv", MIB), s.file("song.flac", MIB));
+    let torrent = s.torrent_without_tracker(&film, Kind::Hybrid);
+    let mut daemon = Daemon::new(&s);
+    let mut alone = s.starling();
+    alone.home = daemon.starling.home.clone();
+    let peer = s.libtorrent().seeds(&torrent);
+    let mut alone = alone.knows(&peer);
+    // What it learnt of the link is kept.
+    alone
+        .start(Role::get(&torrent.magnet))
+        .receives(&film, SOON);
+    let kept = fs::read_dir(daemon.home().join("torrents")).unwrap();
+    assert!(kept.count() > 0, "its torrent is kept");
+    daemon.up();
+    assert_eq!(daemon.rows(), [json!(null); 0]);
+    assert_eq!(daemon.gets("/status")["warnings"], json!([]));
+    // Nor is it when what the daemon has is found again.
+    daemon.seeds(&s.torrent_without_tracker(&song, Kind::Hybrid));
+    daemon.down();
+    fs::remove_file(daemon.home().join("state.sqlite")).unwrap();
+    daemon.up();
+    let [row] = &daemon.rows()[..] else {
+        panic!("it has one transfer");
+    };
+    assert_eq!(row["name"], "song.flac");
+    // Who takes all of it away begins anew.
+    daemon.down();
+    fs::remove_dir_all(daemon.home()).unwrap();
+    daemon.up();
+    assert_eq!(daemon.rows(), [json!(null); 0]);
+    assert_eq!(daemon.gets("/status")["warnings"], json!([]));
 }
