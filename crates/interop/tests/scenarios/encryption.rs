@@ -96,7 +96,7 @@ fn starling_that_requires_it_and_libtorrent_exchange_both_ways() {
 }
 
 #[test]
-fn aria2_that_requires_it_fetches_and_seeds() {
+fn aria2_that_requires_it_fetches_from_starling() {
     let s = Scenario::new();
     let album = s.album();
     let torrent = s.torrent(&album, KIND);
@@ -116,7 +116,7 @@ fn aria2_that_requires_it_fetches_and_seeds() {
 }
 
 #[test]
-fn transmission_that_requires_it_fetches_and_seeds() {
+fn transmission_that_requires_it_fetches_from_starling() {
     let s = Scenario::new();
     let album = s.album();
     let torrent = s.torrent(&album, KIND);
@@ -124,7 +124,10 @@ fn transmission_that_requires_it_fetches_and_seeds() {
     s.tracker().wait_for(seed.addr, "started", SOON);
     s.transmission_encrypted(Role::get(&torrent))
         .receives(&album, PATIENT);
+}
 
+#[test]
+fn starling_fetches_from_transmission_that_requires_it() {
     let s = Scenario::new();
     let film = s.file("Film.mkv", 9_000_001);
     let torrent = s.torrent(&film, KIND);

@@ -29,7 +29,7 @@ fn libtorrent_fetches_from_starling_over_utp() {
 }
 
 #[test]
-fn starling_and_transmission_exchange_over_utp() {
+fn transmission_fetches_from_starling_over_utp() {
     let s = Scenario::new();
     let album = s.album();
     let torrent = s.torrent(&album, Kind::V1);
@@ -37,7 +37,10 @@ fn starling_and_transmission_exchange_over_utp() {
     s.tracker().wait_for(seed.addr, "started", SOON);
     s.transmission_over_utp(Role::get(&torrent))
         .receives(&album, PATIENT);
+}
 
+#[test]
+fn starling_fetches_from_transmission_over_utp() {
     let s = Scenario::new();
     let film = s.file("Film.mkv", 9_000_001);
     let torrent = s.torrent(&film, Kind::V1);
