@@ -104,7 +104,10 @@ fn aria2_that_requires_it_fetches_from_starling() {
     s.tracker().wait_for(seed.addr, "started", SOON);
     s.aria2_encrypted(Role::get(&torrent))
         .receives(&album, SOON);
+}
 
+#[test]
+fn starling_fetches_from_aria2_that_requires_it() {
     let s = Scenario::new();
     let film = s.file("Film.mkv", 9_000_001);
     let torrent = s.torrent(&film, KIND);
