@@ -16,6 +16,11 @@ use tempfile::TempDir;
 /// Peers that a scenario can have: as many addresses are made.
 const PEERS: u8 = 20;
 
+thread_local! {
+    /// This thread holds a scenario.
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Scenarios run side by side; one that measures time runs alone.
 static QUIET: RwLock<()> = RwLock::new(());
 
@@ -44,19 +49,21 @@ impl Scenario {
     /// Enters a network of its own.
     #[allow(clippy::new_without_default, reason = "it does too much for a default")]
     pub fn new() -> Scenario {
-        Scenario::enter(Turn::Shared(
-            QUIET.read().unwrap_or_else(|e| e.into_inner()),
-        ))
+        Scenario::enter(|| Turn::Shared(QUIET.read().unwrap_or_else(|e| e.into_inner())))
     }
 
     /// The same, with no other scenario at the same time: for tests of how long things take.
     pub fn alone() -> Scenario {
-        Scenario::enter(Turn::Alone(
-            QUIET.write().unwrap_or_else(|e| e.into_inner()),
-        ))
+        Scenario::enter(|| Turn::Alone(QUIET.write().unwrap_or_else(|e| e.into_inner())))
     }
 
-    fn enter(turn: Turn) -> Scenario {
+    fn enter(turn: impl FnOnce() -> Turn) -> Scenario {
+        let already = INSIDE.replace(true);
+        assert!(
+            !already,
+            "a test that holds a scenario waits for ever for a second one"
+        );
+        let turn = turn();
         starling::build_once();
         // SAFETY: descriptor tables stay shared; only the network and mounts become our own.
         let entered =
@@ -261,6 +268,7 @@ impl Scenario {
 
 impl Drop for Scenario {
     fn drop(&mut self) {
+        INSIDE.set(false);
         // The folder can be removed only when nothing is mounted in it.
         for disk in self.disks.take() {
             let _ = Command::new("umount").arg("--lazy").arg(disk).status();
