@@ -392,6 +392,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_held_for_want_of_room_waits_for_it_unless_something_else_holds_it_too() {
+        let mut entry = Entry::new(record(1));
+        entry.record.paused = false;
+        assert!(entry.runs() && !entry.waits_for_room());
+        let reserve = policy::Reason::DiskReserve {
+            folder: "/data".into(),
+            reserve: 1,
+        };
+        for room in [reserve, policy::Reason::MemoryCeiling { ceiling: 1 }] {
+            entry.hold = Some(Box::new(room));
+            assert!(entry.waits_for_room() && !entry.runs());
+            entry.record.paused = true;
+            assert!(!entry.waits_for_room());
+            entry.record.paused = false;
+            entry.problem = Some(Box::new(Problem::other("the disk is gone")));
+            assert!(!entry.waits_for_room());
+            entry.problem = None;
+        }
+        entry.hold = Some(Box::new(policy::Reason::Metered));
+        assert!(!entry.waits_for_room());
+    }
+
+    #[test]
     fn a_person_s_pause_is_shown_before_what_the_policy_holds() {
         let mut entry = Entry::new(record(2));
         entry.hold = Some(Box::new(policy::Reason::Metered));
