@@ -22,6 +22,9 @@ use torrent::ids::InfoHashes;
 
 use super::home::Alive;
 
+/// Jobs that are written in one transaction: those who ask at the same time wait for the disk once.
+const TOGETHER: usize = 256;
+
 /// A transfer as it is kept.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
@@ -250,11 +253,46 @@ pub enum StateError {
     },
 }
 
+/// Writes what was said by then, all in one; if that cannot be kept, each for itself.
+fn write(connection: &mut Connection, jobs: Vec<Job>) {
+    let durable = jobs.iter().any(Job::is_durable);
+    let all = jobs.iter().flat_map(Job::changes);
+    let together = jobs.len() > 1 && rows::keep(connection, all, durable).is_ok();
+    for job in jobs {
+        let result = match together {
+            true => Ok(()),
+            false => rows::keep(connection, job.changes(), job.is_durable()),
+        };
+        match (job, result) {
+            (Job::Commit(_, sender), result) => {
+                // Whoever asked has gone; the change is kept all the same.
+                let _ = sender.send(result.map_err(|error| error.to_string()));
+            }
+            (Job::Note(_), Err(error)) => {
+                tracing::warn!(%error, "statistics could not be kept");
+            }
+            (Job::Note(_), Ok(())) => {}
+        }
+    }
+}
+
 enum Job {
     /// Durable before the answer.
     Commit(Vec<Change>, oneshot::Sender<Result<(), String>>),
     /// Durable soon.
     Note(Vec<Change>),
+}
+
+impl Job {
+    fn changes(&self) -> &[Change] {
+        match self {
+            Job::Commit(changes, _) | Job::Note(changes) => changes,
+        }
+    }
+
+    fn is_durable(&self) -> bool {
+        matches!(self, Job::Commit(..))
+    }
 }
 
 /// The database, and its thread. Dropping it writes what was said before.
@@ -372,18 +410,9 @@ impl Drop for State {
 
 fn work(connection: &mut Connection, inbox: &mpsc::Receiver<Job>) {
     while let Ok(job) = inbox.recv() {
-        match job {
-            Job::Commit(changes, sender) => {
-                let result = rows::keep(connection, &changes, true);
-                // Whoever asked has gone; the change is kept all the same.
-                let _ = sender.send(result.map_err(|error| error.to_string()));
-            }
-            Job::Note(changes) => {
-                if let Err(error) = rows::keep(connection, &changes, false) {
-                    tracing::warn!(%error, "statistics could not be kept");
-                }
-            }
-        }
+        let others = inbox.try_iter().take(TOGETHER - 1);
+        let jobs: Vec<Job> = std::iter::once(job).chain(others).collect();
+        write(connection, jobs);
     }
     // A database at rest is one file.
     let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");

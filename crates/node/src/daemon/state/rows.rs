@@ -43,9 +43,9 @@ pub(super) fn load(connection: &Connection) -> Result<Kept, OpenError> {
 }
 
 /// Writes changes in one transaction; `durable`: it is on the disk when this returns.
-pub(super) fn keep(
+pub(super) fn keep<'a>(
     connection: &mut Connection,
-    changes: &[Change],
+    changes: impl IntoIterator<Item = &'a Change>,
     durable: bool,
 ) -> rusqlite::Result<()> {
     let synchronous = if durable { "FULL" } else { "NORMAL" };
