@@ -357,7 +357,12 @@ impl Trial {
                 false
             }
         });
-        assert!(!possible.is_empty(), "after {what}: {why:#?}");
+        assert!(
+            !possible.is_empty(),
+            "after {what}: {why:#?}\n{}{}",
+            self.daemon.said(),
+            log
+        );
         let found = possible.swap_remove(0);
         for (&n, kept) in &self.world.transfers {
             if !found.transfers.contains_key(&n) {

@@ -51,6 +51,11 @@ impl Daemon {
         }
     }
 
+    /// What it said in earlier lives.
+    pub fn said(&self) -> &str {
+        &self.said
+    }
+
     /// Its home folder.
     pub fn home(&self) -> PathBuf {
         self.starling.home.join("home")

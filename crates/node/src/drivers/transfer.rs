@@ -366,9 +366,13 @@ impl Driver {
         } else {
             let record = self.keep.record(&info.hashes(), &placement.root);
             let resume = resume::load(&record, info, &placement);
-            if resume.gone && !options.read_only && matches!(data, Data::WasThere) {
-                let path = placement.root;
-                return Err(StoreError::Missing { path }.into());
+            if resume.gone && !options.read_only {
+                if matches!(data, Data::WasThere) {
+                    let path = placement.root;
+                    return Err(StoreError::Missing { path }.into());
+                }
+                // It is begun anew here: the next start is not to miss what an old record names.
+                self.keep.forget_record(&info.hashes(), &placement.root);
             }
             resume.apply(&mut placement);
             placement.record = Some(record);
