@@ -33,8 +33,8 @@ pub struct Config {
     pub lan_free: bool,
     /// How often unchoke slots are dealt anew. 10 s lets TCP reach its speed (BEP 3).
     pub choke_interval: Duration,
-    /// Requests we let a peer have queued with us, sent as `reqq`: 32 MiB, since transmission asks anew only twice a
-    /// second.
+    /// Requests we let a peer have queued with us, sent as `reqq`: 32 MiB, since transmission asks by a timer for as
+    /// much as it may.
     pub request_queue: usize,
     /// Blocks we have asked of one peer at most: 8 MiB covers 1 Gbit/s at 60 ms.
     pub max_outstanding: usize,
