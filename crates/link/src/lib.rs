@@ -2,7 +2,8 @@
 //!
 //! [`Receiver`] takes messages off a stream and lets payload go straight into buffers of the
 //! caller; [`Outbox`] puts messages and payload onto one in as few calls as it can. Both work on
-//! anything that reads or writes without blocking; today that is a TCP socket.
+//! anything that reads or writes without blocking, such as a [`Stream`]: TCP or uTP, plain or
+//! encrypted.
 //!
 //! Not here: what messages mean, where buffers come from, when to read.
 

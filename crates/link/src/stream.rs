@@ -193,11 +193,6 @@ impl Stream {
         Ok(Stream::agreed(wire, agreed))
     }
 
-    /// Payload is encrypted.
-    pub fn is_encrypted(&self) -> bool {
-        self.ciphers.is_some()
-    }
-
     /// Reads once, into these slices one after the other.
     ///
     /// # Errors

@@ -9,10 +9,10 @@ use torrent::ids::InfoHashes;
 use torrent::magnet::Magnet;
 use torrent::metainfo::{Info, Metainfo};
 
-/// One transfer of a node.
 pub use link::Encryption;
 /// What a file looked like: its length and time.
 pub use store::Fingerprint;
+/// One transfer of a node.
 pub use swarm::TorrentId;
 
 /// How a node is to run.

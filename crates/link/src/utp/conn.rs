@@ -208,11 +208,6 @@ impl Conn {
         self.send_id
     }
 
-    /// The round trip, once it is known.
-    pub fn round_trip(&self) -> Option<Duration> {
-        self.srtt
-    }
-
     fn room(&self) -> usize {
         let most = self.window.bytes() + AHEAD;
         most.saturating_sub(self.queued + self.in_flight)

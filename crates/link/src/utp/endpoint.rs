@@ -189,7 +189,6 @@ impl Endpoint {
                         let next = late(&self.due.borrow());
                         let Some(key) = next else { break };
                         self.stir(key);
-                        dialled.retain(|key, _| self.conns.borrow().contains_key(key));
                     }
                 }
             }

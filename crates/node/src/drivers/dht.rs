@@ -255,7 +255,6 @@ impl Driver {
     pub fn dht_packet(self: &Rc<Self>, bytes: &[u8], from: SocketAddr) {
         if let Some(dht) = &self.dht {
             dht.tell(self, Input::Packet { from, bytes });
-            dht.timer.notify_one();
         }
     }
 
