@@ -8,6 +8,7 @@ use std::fmt::Display;
 use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 /// Makes a torrent. A piece length of 0 leaves it to libtorrent.
 pub(crate) fn create(
@@ -176,6 +177,12 @@ impl Libtorrent {
     /// Seeds, and waits until it does.
     pub fn seeds(self, torrent: &Torrent) -> Peer {
         self.start(Role::Seed(torrent.clone())).serving()
+    }
+
+    /// Fetches a torrent from this peer, and compares what it gets with the original.
+    pub fn fetches(self, torrent: &Torrent, from: &Peer, within: Duration) {
+        let mut peer = self.knows(from).start(Role::get(torrent));
+        peer.receives(&torrent.content, within);
     }
 
     /// Seeds several torrents whose contents lie in one folder, and waits until it does.

@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
 
@@ -136,6 +137,12 @@ impl Starling {
     /// `starling seed TORRENT CONTENT`, until it serves.
     pub fn seeds(&mut self, torrent: &Torrent) -> Peer {
         self.start(Role::Seed(torrent.clone())).serving()
+    }
+
+    /// Fetches a torrent from this peer, and compares what it gets with the original.
+    pub fn fetches(self, torrent: &Torrent, from: &Peer, within: Duration) {
+        let mut peer = self.knows(from).start(Role::get(torrent));
+        peer.receives(&torrent.content, within);
     }
 
     /// `starling seed CONTENT`, which makes the torrent itself, until it serves.

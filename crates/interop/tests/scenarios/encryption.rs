@@ -16,10 +16,7 @@ fn starling_requires_it_of_starling_both_ways() {
         let album = s.album();
         let torrent = s.torrent_without_tracker(&album, Kind::Hybrid);
         let seed = that(theirs, s.starling()).seeds(&torrent);
-        that(ours, s.starling())
-            .knows(&seed)
-            .start(Role::get(&torrent))
-            .receives(&album, SOON);
+        that(ours, s.starling()).fetches(&torrent, &seed, SOON);
     }
 }
 
@@ -34,10 +31,7 @@ fn starling_that_refuses_and_starling_that_requires_do_not_meet() {
         let mut apart = that(ours, s.starling())
             .knows(&seed)
             .start(Role::get(&torrent));
-        s.starling()
-            .knows(&seed)
-            .start(Role::get(&torrent))
-            .receives(&album, SOON);
+        s.starling().fetches(&torrent, &seed, SOON);
         assert!(!apart.is_complete(), "{ours} got it of {theirs}");
     }
 }
@@ -48,10 +42,7 @@ fn starling_fetches_from_libtorrent_that_requires_it() {
     let album = s.album();
     let torrent = s.torrent_without_tracker(&album, Kind::V2);
     let seed = s.libtorrent().encrypted().seeds(&torrent);
-    s.starling()
-        .knows(&seed)
-        .start(Role::get(&torrent))
-        .receives(&album, SOON);
+    s.starling().fetches(&torrent, &seed, SOON);
 }
 
 #[test]
@@ -60,11 +51,7 @@ fn libtorrent_that_requires_it_fetches_from_starling() {
     let album = s.album();
     let torrent = s.torrent_without_tracker(&album, Kind::Hybrid);
     let seed = s.starling().seeds(&torrent);
-    s.libtorrent()
-        .encrypted()
-        .knows(&seed)
-        .start(Role::get(&torrent))
-        .receives(&album, SOON);
+    s.libtorrent().encrypted().fetches(&torrent, &seed, SOON);
 }
 
 #[test]
@@ -73,10 +60,7 @@ fn libtorrent_that_cannot_is_reached_all_the_same() {
     let album = s.album();
     let torrent = s.torrent_without_tracker(&album, KIND);
     let seed = s.libtorrent().unencrypted().seeds(&torrent);
-    s.starling()
-        .knows(&seed)
-        .start(Role::get(&torrent))
-        .receives(&album, SOON);
+    s.starling().fetches(&torrent, &seed, SOON);
 }
 
 #[test]
@@ -89,10 +73,7 @@ fn starling_that_requires_it_and_libtorrent_exchange_both_ways() {
         .knows(&seed)
         .start(Role::get_and_stay(&torrent));
     middle.receives(&album, SOON);
-    s.libtorrent()
-        .knows(&middle)
-        .start(Role::get(&torrent))
-        .receives(&album, SOON);
+    s.libtorrent().fetches(&torrent, &middle, SOON);
 }
 
 #[test]
@@ -112,10 +93,7 @@ fn starling_fetches_from_aria2_that_requires_it() {
     let film = s.file("Film.mkv", 9_000_001);
     let torrent = s.torrent(&film, KIND);
     let seed = s.aria2_encrypted(Role::Seed(torrent.clone()));
-    s.starling()
-        .knows(&seed)
-        .start(Role::get(&torrent))
-        .receives(&film, PATIENT);
+    s.starling().fetches(&torrent, &seed, PATIENT);
 }
 
 #[test]
@@ -135,8 +113,5 @@ fn starling_fetches_from_transmission_that_requires_it() {
     let film = s.file("Film.mkv", 9_000_001);
     let torrent = s.torrent(&film, KIND);
     let seed = s.transmission_encrypted(Role::Seed(torrent.clone()));
-    s.starling()
-        .knows(&seed)
-        .start(Role::get(&torrent))
-        .receives(&film, PATIENT);
+    s.starling().fetches(&torrent, &seed, PATIENT);
 }

@@ -38,10 +38,7 @@ fn from_us_to_us(kind: Kind) {
     let album = s.album();
     let torrent = s.torrent_without_tracker(&album, kind);
     let seed = s.starling().seeds(&torrent);
-    s.starling()
-        .knows(&seed)
-        .start(Role::get(&torrent))
-        .receives(&album, SOON);
+    s.starling().fetches(&torrent, &seed, SOON);
 }
 
 fn from_us_to_libtorrent(kind: Kind) {
@@ -49,10 +46,7 @@ fn from_us_to_libtorrent(kind: Kind) {
     let album = s.album();
     let torrent = s.torrent_without_tracker(&album, kind);
     let seed = s.starling().seeds(&torrent);
-    s.libtorrent()
-        .knows(&seed)
-        .start(Role::get(&torrent))
-        .receives(&album, SOON);
+    s.libtorrent().fetches(&torrent, &seed, SOON);
 }
 
 fn from_libtorrent_to_us(kind: Kind) {
@@ -60,10 +54,7 @@ fn from_libtorrent_to_us(kind: Kind) {
     let album = s.album();
     let torrent = s.torrent_without_tracker(&album, kind);
     let seed = s.libtorrent().seeds(&torrent);
-    s.starling()
-        .knows(&seed)
-        .start(Role::get(&torrent))
-        .receives(&album, SOON);
+    s.starling().fetches(&torrent, &seed, SOON);
 }
 
 fn from_us_to_aria2(kind: Kind) {
@@ -81,10 +72,7 @@ fn from_aria2_to_us(kind: Kind) {
     let film = s.file("Film – 映画.mkv", 9_000_001);
     let torrent = s.torrent(&film, kind);
     let seed = s.aria2(Role::Seed(torrent.clone()));
-    s.starling()
-        .knows(&seed)
-        .start(Role::get(&torrent))
-        .receives(&film, SOON);
+    s.starling().fetches(&torrent, &seed, SOON);
 }
 
 fn from_us_to_transmission(kind: Kind) {
@@ -103,8 +91,5 @@ fn from_transmission_to_us(kind: Kind) {
     let film = s.file("Film – 映画.mkv", 9_000_001);
     let torrent = s.torrent(&film, kind);
     let seed = s.transmission(Role::Seed(torrent.clone()));
-    s.starling()
-        .knows(&seed)
-        .start(Role::get(&torrent))
-        .receives(&film, PATIENT);
+    s.starling().fetches(&torrent, &seed, PATIENT);
 }

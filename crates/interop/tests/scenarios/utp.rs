@@ -9,10 +9,7 @@ fn starling_fetches_from_libtorrent_over_utp() {
     let album = s.album();
     let torrent = s.torrent_without_tracker(&album, Kind::Hybrid);
     let seed = s.libtorrent().arg("--utp").seeds(&torrent);
-    s.starling()
-        .knows(&seed)
-        .start(Role::get(&torrent))
-        .receives(&album, SOON);
+    s.starling().fetches(&torrent, &seed, SOON);
 }
 
 #[test]
@@ -21,11 +18,7 @@ fn libtorrent_fetches_from_starling_over_utp() {
     let album = s.album();
     let torrent = s.torrent_without_tracker(&album, Kind::V2);
     let seed = s.starling().seeds(&torrent);
-    s.libtorrent()
-        .arg("--utp")
-        .knows(&seed)
-        .start(Role::get(&torrent))
-        .receives(&album, SOON);
+    s.libtorrent().arg("--utp").fetches(&torrent, &seed, SOON);
 }
 
 #[test]
@@ -45,10 +38,7 @@ fn starling_fetches_from_transmission_over_utp() {
     let film = s.file("Film.mkv", 9_000_001);
     let torrent = s.torrent(&film, Kind::V1);
     let seed = s.transmission_over_utp(Role::Seed(torrent.clone()));
-    s.starling()
-        .knows(&seed)
-        .start(Role::get(&torrent))
-        .receives(&film, PATIENT);
+    s.starling().fetches(&torrent, &seed, PATIENT);
 }
 
 #[test]
@@ -58,10 +48,7 @@ fn starling_reaches_starling_where_tcp_does_not_get_through() {
     let torrent = s.torrent_without_tracker(&album, Kind::Hybrid);
     let seed = s.starling().seeds(&torrent);
     s.drops_tcp_to(seed.addr);
-    s.starling()
-        .knows(&seed)
-        .start(Role::get(&torrent))
-        .receives(&album, SOON);
+    s.starling().fetches(&torrent, &seed, SOON);
 }
 
 #[test]
@@ -75,9 +62,6 @@ fn without_utp_a_peer_that_has_nothing_else_is_not_reached() {
         .arg("--no-utp")
         .knows(&seed)
         .start(Role::get(&torrent));
-    s.starling()
-        .knows(&seed)
-        .start(Role::get(&torrent))
-        .receives(&album, SOON);
+    s.starling().fetches(&torrent, &seed, SOON);
     assert!(!apart.is_complete());
 }
