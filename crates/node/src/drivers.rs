@@ -7,6 +7,7 @@
 
 pub(crate) mod datagrams;
 pub(crate) mod dht;
+mod dial;
 pub(crate) mod dormant;
 pub(crate) mod local;
 pub(crate) mod manage;
@@ -209,7 +210,7 @@ impl Driver {
         match output {
             Output::Dial(conn, addr) => {
                 let road = self.add_road(conn);
-                tokio::task::spawn_local(road::dial(self.clone(), road, addr));
+                tokio::task::spawn_local(dial::dial(self.clone(), road, addr));
             }
             Output::Handshake(conn, handshake) => {
                 // It may have gone out with the road's own handshake.
