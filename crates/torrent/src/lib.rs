@@ -6,6 +6,7 @@
 
 pub mod author;
 pub mod bencode;
+pub mod crc32c;
 pub mod extension;
 pub mod hex;
 pub mod ids;
