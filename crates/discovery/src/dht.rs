@@ -4,31 +4,33 @@
 //! loop:  dht.handle(now, fact);  while let Some(output) = dht.poll() { do it };  sleep until dht.deadline()
 //! ```
 //!
-//! The two families are two DHTs that share an id. Each has its own routing table and its own walks (`dht/node.rs`); they
-//! only tell each other of nodes while starting. `dht/server.rs` answers other nodes. This file starts searches
-//! and joins what the families find.
-//!
-//! Ids are not bound to addresses yet (BEP 42); the `ip` field that makes it possible is sent. Stored values
-//! (BEP 44) will be two more queries beside `get_peers` and `announce_peer`; until then they are refused as unknown.
+//! The two families are two DHTs. Each has its own id, routing table and walks (`dht/node.rs`); they only tell each other
+//! of nodes while starting. `dht/server.rs` answers other nodes. This file starts searches and joins what the families
+//! find. Who counts among the nearest is said in `dht/owner.rs`; whether others reach us is watched in `dht/reach.rs`.
 
 mod limiter;
 mod lookup;
 mod node;
+mod owner;
 mod peers;
 mod queries;
+mod reach;
 mod server;
 mod table;
 mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use torrent::krpc::{Body, KrpcError, Message, NodeId, NodeInfo, Query};
 
+use crate::scope::Scope;
 use lookup::Goal;
 use node::{ENOUGH, Event, Node, Shared};
 use server::{Nearest, Server};
+
+pub use reach::Reach;
 
 /// How often whoever wants to be found should search and announce again. Others forget after half an hour.
 pub const REANNOUNCE: Duration = Duration::from_secs(15 * 60);
@@ -47,6 +49,8 @@ const RESOLVE_GAP: Duration = Duration::from_secs(60);
 pub struct Config {
     /// Our place; `None` chooses one at random. Keep it between runs, and save it with the nodes.
     pub id: Option<NodeId>,
+    /// Our place in the IPv6 DHT; `None`: the same.
+    pub id6: Option<NodeId>,
     /// Take part in the IPv4 DHT.
     pub v4: bool,
     /// Take part in the IPv6 DHT.
@@ -90,6 +94,8 @@ pub enum Input<'a> {
     Restore(&'a [NodeInfo]),
     /// The answer to [`Output::Resolve`]; no addresses if the name has none.
     Resolved(&'a [SocketAddr]),
+    /// We are seen at this address from outside, as far as can be known ([`External`](crate::external::External)).
+    Located(IpAddr),
     /// Somebody wants to know who has this content, or wants to be found by others.
     Search {
         /// To tell searches apart; not in use by another one.
@@ -124,6 +130,13 @@ pub enum Output {
         /// UDP port.
         port: u16,
     },
+    /// A node sees us at this address (BEP 42); one alone may lie.
+    Seen {
+        /// Who says so.
+        by: SocketAddr,
+        /// Where it sees us.
+        ip: IpAddr,
+    },
     /// A search has met peers not met before.
     Peers {
         /// The search.
@@ -151,6 +164,16 @@ pub struct Status {
     pub good_v4: usize,
     /// Nodes in the IPv6 routing table that have shown a sign of life lately.
     pub good_v6: usize,
+    /// Nodes in both routing tables, the silent ones included.
+    pub known: usize,
+    /// Of the good ones, those whose id fits their address (BEP 42).
+    pub verified: usize,
+    /// Whether others reach us over IPv4, and over IPv6.
+    pub reach: [Reach; 2],
+    /// Looking for its first nodes at this moment.
+    pub is_settling: bool,
+    /// Whether names of routers are being looked up.
+    pub is_resolving: bool,
     /// Searches that walk or wait.
     pub searches: usize,
     /// Peers remembered for others.
@@ -194,9 +217,10 @@ impl Dht {
             .unwrap_or_else(|| NodeId(std::array::from_fn(|_| rng.u8(..))));
         Dht {
             v4: config.v4.then(|| Node::new(true, id, now)),
-            v6: config.v6.then(|| Node::new(false, id, now)),
+            v6: config
+                .v6
+                .then(|| Node::new(false, config.id6.unwrap_or(id), now)),
             shared: Shared {
-                id,
                 read_only: config.read_only,
                 version: config.version.map(|version| version.to_vec()),
                 both: config.v4 && config.v6,
@@ -213,9 +237,17 @@ impl Dht {
         }
     }
 
-    /// Our place.
+    /// Our place; that in the IPv4 DHT if we are in both.
     pub fn id(&self) -> NodeId {
-        self.shared.id
+        self.families()
+            .next()
+            .map(|node| node.id)
+            .unwrap_or_default()
+    }
+
+    /// Our place in the IPv6 DHT, if we are in it.
+    pub fn id6(&self) -> Option<NodeId> {
+        self.v6.as_ref().map(|node| node.id)
     }
 
     /// Nodes worth saving for the next run.
@@ -231,6 +263,12 @@ impl Dht {
         Status {
             good_v4: good(&self.v4),
             good_v6: good(&self.v6),
+            known: self.families().map(|node| node.table.counts(now).1).sum(),
+            verified: self.families().map(|node| node.table.fit(now)).sum(),
+            reach: [&self.v4, &self.v6]
+                .map(|node| node.as_ref().map(Node::reach).unwrap_or_default()),
+            is_settling: self.families().any(Node::is_settling),
+            is_resolving: self.resolving > 0,
             searches: self.searches.len(),
             stored_peers: self.server.stored_peers(),
         }
@@ -243,6 +281,14 @@ impl Dht {
             Input::AddNode(addr) => {
                 if let (Some(node), shared) = self.family(addr.is_ipv4()) {
                     node.add_contact(now, shared, addr);
+                }
+            }
+            Input::Located(ip) => {
+                let ip = ip.to_canonical();
+                if let (Some(node), shared) = self.family(ip.is_ipv4())
+                    && !Scope::of(ip).is_local()
+                {
+                    node.located(now, shared, ip);
                 }
             }
             Input::Restore(nodes) => self
@@ -484,12 +530,13 @@ impl Dht {
                 transaction,
                 body,
                 read_only,
+                ip,
                 ..
             }) => match body {
                 Body::Query(query) => self.query(now, from, &transaction, query, read_only),
                 Body::Response(response) => {
                     if let (Some(node), shared) = self.family(from.is_ipv4()) {
-                        node.responded(now, shared, from, &transaction, response);
+                        node.responded(now, shared, from, &transaction, response, ip);
                     }
                 }
                 Body::Error { .. } => {
@@ -521,8 +568,10 @@ impl Dht {
         is_read_only: bool,
     ) {
         let asking = query.id();
-        if self.shared.read_only || asking == Some(self.shared.id) || !self.server.allows(now, from)
-        {
+        let Some(own) = self.family(from.is_ipv4()).0.map(|node| node.id) else {
+            return;
+        };
+        if self.shared.read_only || asking == Some(own) || !self.server.allows(now, from) {
             return;
         }
         let nearest = Nearest {
@@ -530,14 +579,9 @@ impl Dht {
             v4: self.v4.as_ref(),
             v6: self.v6.as_ref(),
         };
-        let body = self.server.answer(
-            now,
-            from,
-            self.shared.id,
-            query,
-            &nearest,
-            &mut self.shared.rng,
-        );
+        let body = self
+            .server
+            .answer(now, from, own, query, &nearest, &mut self.shared.rng);
         self.shared.send(from, transaction, body, Some(from));
         if let (Some(id), false) = (asking, is_read_only)
             && let (Some(node), shared) = self.family(from.is_ipv4())

@@ -5,6 +5,7 @@
 //! and timers are the driver's.
 
 pub mod dht;
+pub mod external;
 pub mod lsd;
 pub mod scope;
 pub mod tracker;

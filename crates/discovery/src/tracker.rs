@@ -10,7 +10,7 @@ pub mod rules;
 pub mod udp;
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use torrent::tracker::{Announce, Announced, TrackerError};
@@ -110,8 +110,6 @@ pub enum Output {
     },
     /// Other clients to talk to.
     Peers(Vec<SocketAddr>),
-    /// A tracker sees us at this address (BEP 24).
-    ExternalIp(IpAddr),
     /// A person should know.
     Notice {
         /// The tracker, fit to be shown ([`TrackerUrl::shown`]).
@@ -249,16 +247,10 @@ impl Announcer {
         match result {
             Ok(answer) => {
                 course.succeeded(now, &flight, &answer);
-                let Announced {
-                    peers,
-                    external_ip,
-                    warning,
-                    ..
-                } = answer;
+                let Announced { peers, warning, .. } = answer;
                 if !peers.is_empty() && self.stop_at.is_none() {
                     self.outputs.push_back(Output::Peers(peers));
                 }
-                self.outputs.extend(external_ip.map(Output::ExternalIp));
                 self.outputs
                     .extend(warning.map(|message| Output::Notice { tracker, message }));
             }

@@ -69,6 +69,7 @@ impl World {
         let addr = SocketAddr::from(([9, (n >> 8) as u8, n as u8, 1], 6881));
         let config = Config {
             id: None,
+            id6: None,
             v4: true,
             v6: false,
             routers: vec![],

@@ -48,6 +48,7 @@ fn fuzz_dht_handle() {
             let mut now = Instant::now();
             let config = Config {
                 id: None,
+                id6: None,
                 v4: true,
                 v6: true,
                 routers: vec![("router".into(), 6881)],
@@ -125,10 +126,11 @@ fn fuzz_dht_handle() {
                             },
                         );
                     }
-                    _ => match who % 4 {
+                    _ => match who % 5 {
                         0 => dht.handle(now, Input::CancelSearch(SearchId(u64::from(*what % 8)))),
                         1 => dht.handle(now, Input::AddNode(from)),
                         2 => dht.handle(now, Input::Restore(&nodes(bytes))),
+                        3 => dht.handle(now, Input::Located(from.ip())),
                         _ => dht.handle(now, Input::Resolved(&[from])),
                     },
                 }

@@ -9,6 +9,7 @@ pub(crate) mod datagrams;
 pub(crate) mod dht;
 mod dial;
 pub(crate) mod dormant;
+pub(crate) mod external;
 pub(crate) mod local;
 pub(crate) mod manage;
 pub(crate) mod reading;
@@ -56,6 +57,8 @@ pub(crate) struct Driver {
     pub muted: RefCell<BTreeSet<SocketAddr>>,
     /// The DHT node, unless it is switched off.
     pub dht: Option<dht::DhtDriver>,
+    /// Where others see us.
+    pub outside: external::Outside,
     /// Local service discovery, unless it is switched off or the network has no multicast.
     pub local: Option<local::LocalDriver>,
     pub web: Web,
@@ -135,6 +138,7 @@ impl Driver {
             datagrams: parts.datagrams,
             muted: RefCell::default(),
             dht: parts.dht,
+            outside: external::Outside::default(),
             local: parts.local,
             web: Web::new(parts.bind),
             trackers: trackers::Trackers::default(),

@@ -4,7 +4,7 @@
 //! state/resume/<info-hash>.resume   what is verified (docs/design/resume-record.md)
 //! state/torrents/<info-hash>.torrent  or .info, while piece layers are missing
 //! state/torrents/<info-hash>.place    where its content is: only a database that is lost needs it
-//! state/dht-nodes                   our node id, then a known node a line: id and address
+//! state/dht-nodes                   our node id, and that over IPv6, then a known node a line: id and address
 //! ```
 
 use std::fs;

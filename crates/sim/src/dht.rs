@@ -94,6 +94,7 @@ impl DhtWorld {
         self.rng.fill(&mut secret);
         let config = Config {
             id: None,
+            id6: None,
             v4: true,
             v6: false,
             routers: Vec::new(),
@@ -273,7 +274,7 @@ impl DhtWorld {
                 found.answered = answered;
                 found.announced = announced;
             }
-            Output::Status(_) => {}
+            Output::Seen { .. } | Output::Status(_) => {}
         }
     }
 }

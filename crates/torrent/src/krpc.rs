@@ -5,6 +5,7 @@
 
 mod id;
 mod read;
+mod secure;
 mod write;
 
 pub use id::{NODE_V4_LEN, NODE_V6_LEN, NodeId, NodeInfo};

@@ -1,20 +1,33 @@
 //! One walk through the DHT towards a place: ask the nearest nodes known for nearer ones, until the eight nearest
 //! have all answered (BEP 5). Decides whom to ask next; asking and waiting are the node's.
+//!
+//! Nodes whose id does not fit their address are asked like others, but do not count among the eight, and are told to
+//! keep something only where there are fewer than eight that count (BEP 42, "Enforcement"). Of each owner the nearest
+//! node is asked, and the next only if that does not answer.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use torrent::krpc::{NodeId, NodeInfo};
 
+use super::owner::{Owner, is_crowded, is_fit};
 use super::table::K;
 use super::{AnnounceAs, SearchId};
-use crate::scope::neighbourhood;
 
 /// Questions of one walk on their way at a time, slow ones not counted (Kademlia's α).
 const ALPHA: usize = 3;
 
 /// Most nodes one walk keeps in mind; only the nearest matter.
-const MAX_CANDIDATES: usize = 64;
+const MAX_CANDIDATES: usize = 128;
+
+/// Most of these whose id does not fit their address: anybody can invent any number of them next to the target.
+const MAX_UNFIT: usize = 16;
+
+/// Most of one owner: the nearest may be gone, or an invention to keep us from the others.
+const MAX_OF_OWNER: usize = 3;
+
+/// Nodes believed of one answer, the first ones: no node has more to say (BEP 5), and who lies says less.
+pub(super) const MAX_TOLD: usize = K;
 
 /// Most addresses one walk starts from without knowing whose they are.
 const MAX_STRANGERS: usize = 32;
@@ -63,7 +76,25 @@ enum State {
 #[derive(Clone, Debug)]
 struct Candidate {
     node: NodeInfo,
+    owner: Option<Owner>,
+    fit: bool,
     state: State,
+}
+
+impl Candidate {
+    fn new(node: NodeInfo, state: State) -> Candidate {
+        let (owner, fit) = (Owner::of(&node), is_fit(&node));
+        Candidate {
+            node,
+            owner,
+            fit,
+            state,
+        }
+    }
+
+    fn is_of(&self, owner: &Owner) -> bool {
+        self.owner.is_some_and(|own| own.is_same(owner))
+    }
 }
 
 /// A walk.
@@ -77,8 +108,6 @@ pub(super) struct Lookup {
     /// The nearest first.
     candidates: Vec<Candidate>,
     strangers: Vec<(SocketAddr, State)>,
-    /// Public networks of the candidates: one node each, so that one owner can't be all of the nearest.
-    networks: BTreeSet<u64>,
     peers: BTreeSet<SocketAddr>,
     asked: usize,
     answered: usize,
@@ -93,7 +122,6 @@ impl Lookup {
             announced: 0,
             candidates: Vec::new(),
             strangers: Vec::new(),
-            networks: BTreeSet::new(),
             peers: BTreeSet::new(),
             asked: 0,
             answered: 0,
@@ -111,11 +139,13 @@ impl Lookup {
         if self.candidates.iter().any(is_known) {
             return;
         }
-        if neighbourhood(node.addr.ip()).is_none_or(|network| self.networks.insert(network)) {
-            self.insert(Candidate {
-                node,
-                state: State::Fresh,
-            });
+        let candidate = Candidate::new(node, State::Fresh);
+        let is_flood = candidate.owner.is_some_and(|owner| {
+            let same = self.candidates.iter().filter(|one| one.is_of(&owner));
+            same.count() >= MAX_OF_OWNER
+        });
+        if !is_flood {
+            self.insert(candidate);
         }
     }
 
@@ -143,17 +173,13 @@ impl Lookup {
                 .count();
         let may_ask = busy < ALPHA && self.asked < MAX_ASKED;
 
-        let hopeful = self
-            .candidates
-            .iter_mut()
-            .filter(|one| !matches!(one.state, State::Failed | State::Slow));
-        let mut nearest: Vec<_> = hopeful.take(K).collect();
-        let is_short = nearest.len() < K;
+        let (mut nearest, is_short) = nearest(&mut self.candidates);
         if let Some(fresh) = nearest.iter_mut().find(|one| one.state == State::Fresh) {
             if may_ask {
                 fresh.state = State::Asked;
+                let node = fresh.node;
                 self.asked += 1;
-                return Step::Ask(fresh.node.addr, Some(fresh.node.id));
+                return Step::Ask(node.addr, Some(node.id));
             }
             return if busy > 0 { Step::Wait } else { Step::Arrived };
         }
@@ -190,11 +216,7 @@ impl Lookup {
         // Who answers decides what its id is, whatever others said.
         self.candidates
             .retain(|one| one.node.addr != node.addr && one.node.id != node.id);
-        self.networks.extend(neighbourhood(node.addr.ip()));
-        self.insert(Candidate {
-            node,
-            state: State::Answered { token },
-        });
+        self.insert(Candidate::new(node, State::Answered { token }));
     }
 
     /// A node takes its time; it no longer keeps us from asking others.
@@ -220,13 +242,21 @@ impl Lookup {
             .collect()
     }
 
-    /// The nearest nodes that have answered with a token.
+    /// The nearest nodes that have answered with a token and count, each of another owner; filled up with those that
+    /// do not count.
     pub(super) fn announce_to(&self) -> Vec<(NodeInfo, Vec<u8>)> {
-        let with_token = self.candidates.iter().filter_map(|one| match &one.state {
-            State::Answered { token: Some(token) } => Some((one.node, token.clone())),
-            _ => None,
-        });
-        with_token.take(K).collect()
+        let mut to: Vec<(NodeInfo, Vec<u8>)> = Vec::with_capacity(K);
+        for fit in [true, false] {
+            for one in self.candidates.iter().filter(|one| one.fit == fit) {
+                let State::Answered { token: Some(token) } = &one.state else {
+                    continue;
+                };
+                if to.len() < K && !is_crowded(&one.node, to.iter().map(|(node, _)| node)) {
+                    to.push((one.node, token.clone()));
+                }
+            }
+        }
+        to
     }
 
     fn insert(&mut self, candidate: Candidate) {
@@ -234,8 +264,16 @@ impl Lookup {
         let at = self
             .candidates
             .partition_point(|one| one.node.id.distance(&self.target) < distance);
+        let is_fit = candidate.fit;
         self.candidates.insert(at, candidate);
-        self.candidates.truncate(MAX_CANDIDATES);
+        // Of those that count and those that do not, the furthest makes room.
+        let most = if is_fit { MAX_CANDIDATES } else { MAX_UNFIT };
+        let same = |one: &Candidate| one.fit == is_fit;
+        if self.candidates.iter().filter(|one| same(one)).count() > most
+            && let Some(furthest) = self.candidates.iter().rposition(same)
+        {
+            self.candidates.remove(furthest);
+        }
     }
 
     fn set(&mut self, addr: SocketAddr, to: State) {
@@ -256,6 +294,26 @@ impl Lookup {
             }
         }
     }
+}
+
+/// The nearest nodes there is hope of, as many as hold eight that count, each of another owner; and whether there
+/// are fewer.
+fn nearest(candidates: &mut [Candidate]) -> (Vec<&mut Candidate>, bool) {
+    let mut nearest: Vec<&mut Candidate> = Vec::with_capacity(K);
+    let mut counted = 0;
+    for one in candidates {
+        let is_hopeless = matches!(one.state, State::Failed | State::Slow);
+        let is_taken = |owner: Owner| nearest.iter().any(|nearer| nearer.is_of(&owner));
+        if is_hopeless || one.owner.is_some_and(is_taken) {
+            continue;
+        }
+        counted += usize::from(one.fit);
+        nearest.push(one);
+        if counted == K {
+            return (nearest, false);
+        }
+    }
+    (nearest, true)
 }
 
 #[cfg(test)]
@@ -392,23 +450,69 @@ mod tests {
         assert_eq!(lookup.announce_to()[0].0.id, node(200).id);
     }
 
+    /// A node on the public network whose id fits, with the nth address of a network.
+    fn public(network: u8, n: u8) -> NodeInfo {
+        let addr = SocketAddr::from(([9, 9, network, n], 1));
+        let id = NodeId::tied_to(addr.ip(), [n; 20]);
+        NodeInfo { id, addr }
+    }
+
     #[test]
-    fn one_public_network_gets_one_candidate() {
+    fn one_public_network_is_asked_one_at_a_time() {
         let mut lookup = lookup();
-        for n in 1..=9 {
-            lookup.add(NodeInfo {
-                id: NodeId([n; 20]),
-                addr: ([9, 9, 9, n], 1).into(),
-            });
-        }
-        assert!(matches!(lookup.next(), Step::Ask(..)));
+        (1..=9).for_each(|n| lookup.add(public(9, n)));
+        let Step::Ask(first, _) = lookup.next() else {
+            panic!("somebody to ask")
+        };
         assert_eq!(lookup.next(), Step::Wait);
+        // What does not answer may have been invented to keep us from the others.
+        lookup.failed(first);
+        assert!(matches!(lookup.next(), Step::Ask(addr, _) if addr != first));
+        assert_eq!(lookup.candidates.len(), MAX_OF_OWNER);
+    }
+
+    #[test]
+    fn nodes_without_a_right_to_their_id_are_asked_and_do_not_count() {
+        let mut lookup = lookup();
+        let unfit = |n: u8| NodeInfo {
+            id: NodeId([n; 20]),
+            addr: ([9, 8, n, 1], 1).into(),
+        };
+        (1..=100).for_each(|n| lookup.add(unfit(n)));
+        assert_eq!(lookup.candidates.len(), MAX_UNFIT);
+        (1..=12).for_each(|n| lookup.add(public(n, 1)));
+        let mut asked = Vec::new();
+        while let Step::Ask(addr, Some(id)) = lookup.next() {
+            asked.push(addr);
+            lookup.answered(NodeInfo { id, addr }, Some(vec![1]));
+        }
+        assert!(asked.contains(&unfit(1).addr));
+        let to = lookup.announce_to();
+        assert_eq!(to.len(), K);
+        assert!(to.iter().all(|(node, _)| is_fit(node)));
+    }
+
+    #[test]
+    fn where_too_few_count_the_others_are_told_too() {
+        let mut lookup = lookup();
+        for n in 1..=12u8 {
+            let addr = ([9, 8, n, 1], 1).into();
+            let id = NodeId([n; 20]);
+            lookup.add(NodeInfo { id, addr });
+        }
+        lookup.add(public(1, 1));
+        while let Step::Ask(addr, Some(id)) = lookup.next() {
+            lookup.answered(NodeInfo { id, addr }, Some(vec![1]));
+        }
+        let to = lookup.announce_to();
+        assert_eq!((to.len(), to[0].0), (K, public(1, 1)));
     }
 
     #[test]
     fn a_walk_led_astray_ends() {
         let mut lookup = lookup();
         let mut steps = 0;
+        // On local addresses, where every id is as good as another.
         let at = |n: u32| {
             let mut id = [0; 20];
             id[..4].copy_from_slice(&(u32::MAX - n).to_be_bytes());
@@ -417,7 +521,7 @@ mod tests {
                 addr: (n.to_be_bytes(), 1).into(),
             }
         };
-        let mut last = 0x7f00_0000;
+        let mut last = 0x0a00_0000;
         lookup.add(at(last));
         while let Step::Ask(addr, Some(id)) = lookup.next() {
             steps += 1;
@@ -428,7 +532,7 @@ mod tests {
             }
         }
         assert_eq!(steps, MAX_ASKED);
-        assert!(lookup.candidates.len() <= MAX_CANDIDATES);
+        assert!(lookup.candidates.len() <= MAX_CANDIDATES + MAX_UNFIT);
     }
 
     #[test]

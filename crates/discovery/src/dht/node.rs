@@ -2,13 +2,15 @@
 //! Answering is the same for both families and lives in the parent.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use torrent::krpc::{Body, Message, NodeId, NodeInfo, Query, Response, Want};
 
-use super::lookup::{Goal, Lookup, Step};
+use super::lookup::{Goal, Lookup, MAX_TOLD, Step};
+use super::owner::is_fit;
 use super::queries::{Overdue, Purpose, Queries};
+use super::reach::{Reach, Watch};
 use super::table::{K, Standing, Table};
 use super::{AnnounceAs, Output, SearchId};
 use crate::scope::{Scope, may_refer};
@@ -32,7 +34,6 @@ const MAX_SAVED: usize = 400;
 /// What both families share and the node adds to.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) id: NodeId,
     pub(super) read_only: bool,
     pub(super) version: Option<Vec<u8>>,
     /// Whether both address families are there, so that each may learn nodes of the other (BEP 32).
@@ -51,7 +52,18 @@ impl Shared {
         body: Body,
         ip: Option<SocketAddr>,
     ) {
-        let read_only = self.read_only && matches!(body, Body::Query(_));
+        self.send_as(to, transaction, body, ip, self.read_only);
+    }
+
+    fn send_as(
+        &mut self,
+        to: SocketAddr,
+        transaction: &[u8],
+        body: Body,
+        ip: Option<SocketAddr>,
+        read_only: bool,
+    ) {
+        let read_only = read_only && matches!(body, Body::Query(_));
         let message = Message {
             transaction: transaction.to_vec(),
             body,
@@ -90,7 +102,10 @@ pub(super) enum Event {
 #[derive(Debug)]
 pub(super) struct Node {
     v4: bool,
+    /// Our place.
+    pub(super) id: NodeId,
     pub(super) table: Table,
+    watch: Watch,
     queries: Queries,
     lookups: BTreeMap<u32, Lookup>,
     last_lookup: u32,
@@ -101,6 +116,8 @@ pub(super) struct Node {
     /// Helpers of everybody: asked when nobody else is known, and not kept in the table (BEP 5).
     routers: Vec<SocketAddr>,
     bootstrap: Option<u32>,
+    /// We have another place, whose neighbours are to be met, however many nodes are known.
+    has_moved: bool,
     bootstrap_at: Instant,
     retry: Duration,
     /// Whether a bootstrap has been tried at all.
@@ -113,7 +130,9 @@ impl Node {
     pub(super) fn new(v4: bool, id: NodeId, now: Instant) -> Node {
         Node {
             v4,
+            id,
             table: Table::new(id, now),
+            watch: Watch::new(now),
             queries: Queries::default(),
             lookups: BTreeMap::new(),
             last_lookup: 0,
@@ -121,6 +140,7 @@ impl Node {
             saved: Vec::new(),
             routers: Vec::new(),
             bootstrap: None,
+            has_moved: false,
             bootstrap_at: now,
             retry: RETRY.0,
             tried: false,
@@ -132,6 +152,27 @@ impl Node {
     /// Whether it may soon know nodes, though it does not yet.
     pub(super) fn is_settling(&self) -> bool {
         !self.tried || self.bootstrap.is_some()
+    }
+
+    /// Others see us at this address: our place follows from it (BEP 42), if it does not already.
+    pub(super) fn located(&mut self, now: Instant, shared: &mut Shared, ip: IpAddr) {
+        if !is_fit(&NodeInfo {
+            id: self.id,
+            addr: (ip, 0).into(),
+        }) {
+            self.id = NodeId::tied_to(ip, std::array::from_fn(|_| shared.rng.u8(..)));
+            self.table = self.table.around(self.id, now);
+            self.has_moved = true;
+            if let Some(walk) = self.bootstrap.take() {
+                self.lookups.remove(&walk);
+            }
+            self.hurry(now);
+        }
+    }
+
+    /// Whether others reach us.
+    pub(super) fn reach(&self) -> Reach {
+        self.watch.reach()
     }
 
     /// An address where a node may be.
@@ -196,6 +237,7 @@ impl Node {
 
     /// A node has asked us something: it may be worth knowing.
     pub(super) fn heard(&mut self, now: Instant, shared: &mut Shared, node: NodeInfo) {
+        self.watch.heard(now, node.addr);
         self.table.asked(now, &node);
         if self.table.wants(now, &node) {
             self.ping(now, shared, node.addr, Some(node.id));
@@ -227,10 +269,15 @@ impl Node {
         from: SocketAddr,
         transaction: &[u8],
         response: Response,
+        seen: Option<SocketAddr>,
     ) {
         let Some(query) = self.queries.answered(transaction, from) else {
             return;
         };
+        shared.outputs.extend(seen.map(|seen| Output::Seen {
+            by: from,
+            ip: seen.ip(),
+        }));
         let node = NodeInfo {
             id: response.id,
             addr: from,
@@ -252,12 +299,18 @@ impl Node {
                     false => (response.nodes6, response.nodes),
                 };
                 let credible =
-                    |node: &NodeInfo| may_refer(from.ip(), node.addr.ip()) && node.id != shared.id;
+                    |node: &NodeInfo| may_refer(from.ip(), node.addr.ip()) && node.id != self.id;
                 own.into_iter()
                     .flatten()
+                    .take(MAX_TOLD)
                     .filter(credible)
                     .for_each(|node| lookup.add(node));
-                let foreign: Vec<_> = foreign.into_iter().flatten().filter(credible).collect();
+                let foreign: Vec<_> = foreign
+                    .into_iter()
+                    .flatten()
+                    .take(MAX_TOLD)
+                    .filter(credible)
+                    .collect();
                 if !foreign.is_empty() {
                     shared.events.push_back(Event::Foreign(foreign));
                 }
@@ -298,8 +351,11 @@ impl Node {
         while let Some(overdue) = self.queries.overdue(now) {
             self.overdue(now, shared, overdue);
         }
+        if self.watch.is_due(now) {
+            self.watch.settle(now, self.table.public(now));
+        }
         if self.bootstrap.is_none() && now >= self.bootstrap_at {
-            if self.table.counts(now).0 < ENOUGH {
+            if self.has_moved || self.table.counts(now).0 < ENOUGH {
                 self.start_bootstrap(now, shared);
             } else {
                 self.bootstrap_at = now + RETRY.1;
@@ -341,9 +397,9 @@ impl Node {
     }
 
     fn start_bootstrap(&mut self, now: Instant, shared: &mut Shared) {
-        self.tried = true;
-        let mut lookup = Lookup::new(shared.id, Goal::Bootstrap);
-        let known = self.table.closest(now, &shared.id, 2 * K, |_| true);
+        (self.tried, self.has_moved) = (true, false);
+        let mut lookup = Lookup::new(self.id, Goal::Bootstrap);
+        let known = self.table.closest(now, &self.id, 2 * K, |_| true);
         let is_alone = known.is_empty() && self.saved.is_empty() && self.contacts.is_empty();
         known
             .into_iter()
@@ -422,7 +478,7 @@ impl Node {
                     Step::Wait => break,
                     Step::Arrived => self.arrived(now, shared, number),
                     Step::Ask(to, id) => {
-                        let query = question(lookup, shared);
+                        let query = question(lookup, self.id, shared.both);
                         self.ask(now, shared, to, id, Purpose::Lookup(number), query);
                     }
                 }
@@ -459,7 +515,7 @@ impl Node {
                     let AnnounceAs { port, implied } =
                         announce.expect("only announces have somebody to go to");
                     let query = Query::AnnouncePeer {
-                        id: shared.id,
+                        id: self.id,
                         info_hash,
                         port,
                         implied_port: implied,
@@ -507,7 +563,7 @@ impl Node {
 
     fn ping_doubtful(&mut self, now: Instant, shared: &mut Shared, node: Option<NodeInfo>) {
         if let Some(node) = node {
-            let query = Query::Ping { id: shared.id };
+            let query = Query::Ping { id: self.id };
             self.ask(now, shared, node.addr, Some(node.id), Purpose::Ping, query);
         }
     }
@@ -517,7 +573,7 @@ impl Node {
             && self.queries.pings() < MAX_PINGS
             && !self.queries.is_asking(to);
         if is_free {
-            let query = Query::Ping { id: shared.id };
+            let query = Query::Ping { id: self.id };
             self.ask(now, shared, to, id, Purpose::Ping, query);
         }
     }
@@ -533,23 +589,25 @@ impl Node {
     ) {
         let note = super::queries::Query { to, id, purpose };
         let transaction = self.queries.ask(now, note, &mut shared.rng);
-        shared.send(to, &transaction, Body::Query(query), None);
+        self.watch.asked(now, to);
+        let read_only = shared.read_only || self.reach() == Reach::Closed;
+        shared.send_as(to, &transaction, Body::Query(query), None, read_only);
     }
 }
 
 /// What a walk asks.
-fn question(lookup: &Lookup, shared: &Shared) -> Query {
+fn question(lookup: &Lookup, id: NodeId, both: bool) -> Query {
     match lookup.goal {
         Goal::Search { info_hash, .. } => Query::GetPeers {
-            id: shared.id,
+            id,
             info_hash,
             want: None,
         },
         Goal::Bootstrap | Goal::Refresh => {
-            let both = shared.both && lookup.goal == Goal::Bootstrap;
+            let both = both && lookup.goal == Goal::Bootstrap;
             let want = both.then_some(Want { n4: true, n6: true });
             Query::FindNode {
-                id: shared.id,
+                id,
                 target: lookup.target,
                 want,
             }

@@ -1,8 +1,13 @@
 //! What others have announced here: for each info-hash, who has it (BEP 5). Forgets after half an hour.
+//!
+//! When there is no room, what is furthest from our own place is forgotten first: nobody looks for it here, and who
+//! fills us with inventions of his own cannot push out what belongs here.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+
+use torrent::krpc::NodeId;
 
 /// How long an announce is remembered. Clients repeat theirs every 15 minutes or so.
 const LIFETIME: Duration = Duration::from_secs(30 * 60);
@@ -24,12 +29,33 @@ pub(super) struct Peers {
 }
 
 impl Peers {
-    /// Remembers a peer; false if there is no room.
-    pub(super) fn announce(&mut self, now: Instant, info_hash: [u8; 20], peer: SocketAddr) -> bool {
+    /// Remembers a peer; false if there is no room. `own` is our place.
+    pub(super) fn announce(
+        &mut self,
+        now: Instant,
+        own: &NodeId,
+        info_hash: [u8; 20],
+        peer: SocketAddr,
+    ) -> bool {
         if self.is_full_for(&info_hash) {
             self.expire(now);
-            if self.is_full_for(&info_hash) {
-                return false;
+        }
+        while self.is_full_for(&info_hash) {
+            let distance = |hash: &[u8; 20]| NodeId(*hash).distance(own);
+            let furthest = self
+                .by_hash
+                .keys()
+                .max_by_key(|hash| distance(hash))
+                .copied();
+            match furthest.filter(|furthest| distance(furthest) > distance(&info_hash)) {
+                Some(furthest) => {
+                    let gone = self
+                        .by_hash
+                        .remove(&furthest)
+                        .map_or(0, |peers| peers.len());
+                    self.in_all -= gone;
+                }
+                None => return false,
             }
         }
         let peers = self.by_hash.entry(info_hash).or_default();
@@ -105,6 +131,8 @@ fn is_old(now: Instant, heard: Instant) -> bool {
 mod tests {
     use super::*;
 
+    const OWN: NodeId = NodeId([0; 20]);
+
     fn peer(n: u32) -> SocketAddr {
         SocketAddr::from(((0x0900_0000 + n).to_be_bytes(), 1))
     }
@@ -114,12 +142,12 @@ mod tests {
         let start = Instant::now();
         let mut rng = fastrand::Rng::with_seed(1);
         let mut peers = Peers::default();
-        assert!(peers.announce(start, [1; 20], peer(1)));
-        assert!(peers.announce(start, [1; 20], "[::1]:1".parse().unwrap()));
+        assert!(peers.announce(start, &OWN, [1; 20], peer(1)));
+        assert!(peers.announce(start, &OWN, [1; 20], "[::1]:1".parse().unwrap()));
         let mut sample = |peers: &Peers, at, v4| peers.sample(at, &[1; 20], v4, 10, &mut rng);
         assert_eq!(sample(&peers, start + LIFETIME / 2, true), [peer(1)]);
         assert_eq!(sample(&peers, start, false), ["[::1]:1".parse().unwrap()]);
-        assert!(peers.announce(start + LIFETIME / 2, [1; 20], peer(1)));
+        assert!(peers.announce(start + LIFETIME / 2, &OWN, [1; 20], peer(1)));
         assert_eq!(sample(&peers, start + LIFETIME, true), [peer(1)]);
         assert!(sample(&peers, start + LIFETIME, false).is_empty());
         peers.expire(start + LIFETIME * 2);
@@ -131,7 +159,12 @@ mod tests {
         let start = Instant::now();
         let mut peers = Peers::default();
         for n in 0..MAX_PEERS as u32 + 1 {
-            assert!(peers.announce(start + Duration::from_millis(n.into()), [1; 20], peer(n)));
+            assert!(peers.announce(
+                start + Duration::from_millis(n.into()),
+                &OWN,
+                [1; 20],
+                peer(n)
+            ));
         }
         let mut rng = fastrand::Rng::with_seed(1);
         let all = peers.sample(start, &[1; 20], true, usize::MAX, &mut rng);
@@ -140,16 +173,30 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_info_hashes_is_refused_until_old_ones_are_gone() {
+    fn a_flood_of_info_hashes_pushes_out_what_is_furthest_from_us() {
         let start = Instant::now();
         let mut peers = Peers::default();
-        let hash = |n: usize| std::array::from_fn(|at| (n >> (8 * (at % 4))) as u8);
+        let hash = |n: usize| {
+            let mut hash = [0x80; 20];
+            hash[1..5].copy_from_slice(&(n as u32).to_be_bytes());
+            hash
+        };
         for n in 0..MAX_HASHES {
-            assert!(peers.announce(start, hash(n), peer(1)));
+            assert!(peers.announce(start, &OWN, hash(n), peer(1)));
         }
-        assert!(!peers.announce(start, hash(MAX_HASHES), peer(1)));
-        assert!(peers.announce(start, hash(0), peer(2)));
-        assert!(peers.announce(start + LIFETIME, hash(MAX_HASHES), peer(1)));
+        assert!(
+            !peers.announce(start, &OWN, hash(MAX_HASHES), peer(1)),
+            "it is the furthest"
+        );
+        assert!(peers.announce(start, &OWN, hash(0), peer(2)), "it is known");
+        assert!(peers.announce(start, &OWN, [1; 20], peer(1)), "it is near");
+        assert_eq!(peers.by_hash.len(), MAX_HASHES);
+        assert!(!peers.by_hash.contains_key(&hash(MAX_HASHES - 1)));
+        assert_eq!(
+            peers.len(),
+            peers.by_hash.values().map(Vec::len).sum::<usize>()
+        );
+        assert!(peers.announce(start + LIFETIME, &OWN, hash(MAX_HASHES), peer(1)));
         assert_eq!(peers.len(), 1);
     }
 
@@ -157,7 +204,7 @@ mod tests {
     fn samples_differ_and_keep_to_their_size() {
         let start = Instant::now();
         let mut peers = Peers::default();
-        (0..100).for_each(|n| assert!(peers.announce(start, [1; 20], peer(n))));
+        (0..100).for_each(|n| assert!(peers.announce(start, &OWN, [1; 20], peer(n))));
         let mut rng = fastrand::Rng::with_seed(1);
         let one = peers.sample(start, &[1; 20], true, 10, &mut rng);
         let two = peers.sample(start, &[1; 20], true, 10, &mut rng);

@@ -90,7 +90,7 @@ impl Server {
                 if !self.tokens.accepts(now, from.ip(), &token) {
                     return refusal(code::PROTOCOL, "bad token");
                 }
-                if !self.stored.announce(now, info_hash, peer) {
+                if !self.stored.announce(now, &own, info_hash, peer) {
                     return refusal(code::SERVER, "no room");
                 }
             }

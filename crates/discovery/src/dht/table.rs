@@ -1,14 +1,15 @@
 //! The routing table (BEP 5): nodes that have answered us, many near our own place and few far away.
 //!
-//! Only nodes that have answered get in, so nobody can fill it with addresses alone. A bucket holds one node per
-//! public network (/24 or /64), so one owner can't fill it either.
+//! Only nodes that have answered get in, so nobody can fill it with addresses alone. A bucket holds one node of each
+//! owner (`owner.rs`), and prefers nodes whose id fits their address (BEP 42), so one owner can't fill it either.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use torrent::krpc::{NodeId, NodeInfo};
 
-use crate::scope::neighbourhood;
+use super::owner::{is_crowded, is_fit};
+use crate::scope::Scope;
 
 /// Nodes in a bucket, and nodes in an answer (BEP 5).
 pub(super) const K: usize = 8;
@@ -33,26 +34,37 @@ pub(super) enum Standing {
     Bad,
 }
 
+/// Time in a table, in tenths of a second since it was made: a table has many entries, and an `Instant` four times
+/// the size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Tick(u32);
+
+impl Tick {
+    const FRESH: u32 = FRESH.as_secs() as u32 * 10;
+
+    fn of(epoch: Instant, now: Instant) -> Tick {
+        let passed = now.saturating_duration_since(epoch).as_millis() / 100;
+        Tick(u32::try_from(passed).unwrap_or(u32::MAX))
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Entry {
     node: NodeInfo,
-    answered: Instant,
-    asked: Option<Instant>,
+    /// Its last sign of life: an answer, or a question after it had answered once.
+    seen: Tick,
     failures: u8,
     /// Is being asked whether it is still there.
     pinged: bool,
+    /// Its id fits its address.
+    fit: bool,
 }
 
 impl Entry {
-    fn seen(&self) -> Instant {
-        self.asked
-            .map_or(self.answered, |asked| asked.max(self.answered))
-    }
-
-    fn standing(&self, now: Instant) -> Standing {
+    fn standing(&self, now: Tick) -> Standing {
         if self.failures >= BAD_AFTER {
             Standing::Bad
-        } else if now.saturating_duration_since(self.seen()) < FRESH {
+        } else if now.0.saturating_sub(self.seen.0) < Tick::FRESH {
             Standing::Good
         } else {
             Standing::Questionable
@@ -88,18 +100,22 @@ impl Bucket {
         }
     }
 
-    /// Whether a node of the same public network is already in.
+    /// Whether a node of the same owner is already in.
     fn is_crowded(&self, node: &NodeInfo) -> bool {
-        let net = neighbourhood(node.addr.ip());
-        net.is_some()
-            && self
-                .nodes
-                .iter()
-                .any(|entry| neighbourhood(entry.node.addr.ip()) == net)
+        is_crowded(node, self.nodes.iter().map(|entry| &entry.node))
+    }
+
+    /// The node that makes room for a newcomer at once: one that does not answer, or one without a right to its id
+    /// when the newcomer has one.
+    fn weakest(&self, now: Tick, is_newcomer_fit: bool) -> Option<usize> {
+        let is_bad = |entry: &Entry| entry.standing(now) == Standing::Bad;
+        let bad = self.nodes.iter().position(is_bad);
+        let unfit = || self.nodes.iter().position(|entry| !entry.fit);
+        bad.or_else(|| is_newcomer_fit.then(unfit).flatten())
     }
 
     /// The silent node that should be asked first, since others would like its place.
-    fn doubtful(&mut self, now: Instant) -> Option<NodeInfo> {
+    fn doubtful(&mut self, now: Tick) -> Option<NodeInfo> {
         if self.spare.is_empty() || self.nodes.iter().any(|entry| entry.pinged) {
             return None;
         }
@@ -107,7 +123,7 @@ impl Bucket {
             .nodes
             .iter_mut()
             .filter(|entry| entry.standing(now) == Standing::Questionable);
-        let entry = silent.min_by_key(|entry| entry.seen())?;
+        let entry = silent.min_by_key(|entry| entry.seen)?;
         entry.pinged = true;
         Some(entry.node)
     }
@@ -117,6 +133,7 @@ impl Bucket {
 #[derive(Debug)]
 pub(super) struct Table {
     own: NodeId,
+    epoch: Instant,
     /// Bucket `n` has the nodes that share exactly `n` bits with us; the last one, those that share more too.
     buckets: Vec<Bucket>,
 }
@@ -125,16 +142,39 @@ impl Table {
     pub(super) fn new(own: NodeId, now: Instant) -> Table {
         Table {
             own,
+            epoch: now,
             buckets: vec![Bucket::new(now)],
         }
     }
 
+    /// The same nodes around another place, as far as there is room for them.
+    pub(super) fn around(&self, own: NodeId, now: Instant) -> Table {
+        let mut table = Table::new(own, now);
+        table.epoch = self.epoch;
+        for entry in self.entries() {
+            table.enter(now, entry.clone());
+        }
+        table
+    }
+
     /// Notes that a node answered. Some other node may first have to be asked whether it is still there.
     pub(super) fn answered(&mut self, now: Instant, node: NodeInfo) -> Option<NodeInfo> {
+        self.forget_under_other_ids(&node);
+        let entry = Entry {
+            fit: is_fit(&node),
+            node,
+            seen: self.tick(now),
+            failures: 0,
+            pinged: false,
+        };
+        self.enter(now, entry)
+    }
+
+    fn enter(&mut self, now: Instant, entry: Entry) -> Option<NodeInfo> {
+        let (node, tick) = (entry.node, self.tick(now));
         if node.id == self.own {
             return None;
         }
-        self.forget_under_other_ids(&node);
         loop {
             let at = self.bucket_of(&node.id);
             let may_split = at + 1 == self.buckets.len() && self.buckets.len() < MAX_BUCKETS;
@@ -144,13 +184,12 @@ impl Table {
                 .iter()
                 .position(|entry| entry.node.id == node.id)
             {
-                let entry = &mut bucket.nodes[known];
-                if entry.node.addr == node.addr {
-                    (entry.answered, entry.failures, entry.pinged) = (now, 0, false);
+                if bucket.nodes[known].node.addr == node.addr {
+                    bucket.nodes[known] = entry;
                     bucket.changed = now;
-                    return bucket.doubtful(now);
+                    return bucket.doubtful(tick);
                 }
-                if entry.standing(now) != Standing::Bad {
+                if bucket.nodes[known].standing(tick) != Standing::Bad {
                     return None;
                 }
                 bucket.nodes.remove(known);
@@ -159,13 +198,6 @@ impl Table {
                 return None;
             }
             bucket.spare.retain(|entry| entry.node.id != node.id);
-            let entry = Entry {
-                node,
-                answered: now,
-                asked: None,
-                failures: 0,
-                pinged: false,
-            };
             if bucket.nodes.len() < K {
                 bucket.nodes.push(entry);
                 bucket.changed = now;
@@ -175,12 +207,8 @@ impl Table {
                 self.split(now);
                 continue;
             }
-            if let Some(bad) = bucket
-                .nodes
-                .iter_mut()
-                .find(|entry| entry.standing(now) == Standing::Bad)
-            {
-                *bad = entry;
+            if let Some(weakest) = bucket.weakest(tick, entry.fit) {
+                bucket.nodes[weakest] = entry;
                 bucket.changed = now;
                 return None;
             }
@@ -188,12 +216,13 @@ impl Table {
                 bucket.spare.remove(0);
             }
             bucket.spare.push(entry);
-            return bucket.doubtful(now);
+            return bucket.doubtful(tick);
         }
     }
 
     /// Notes that a node did not answer. Some node may have to be asked (again).
     pub(super) fn failed(&mut self, now: Instant, node: &NodeInfo) -> Option<NodeInfo> {
+        let tick = self.tick(now);
         let at = self.bucket_of(&node.id);
         let bucket = &mut self.buckets[at];
         bucket.spare.retain(|entry| entry.node != *node);
@@ -209,37 +238,34 @@ impl Table {
         }
         bucket.nodes[known] = Self::fitting_spare(bucket, known)?;
         bucket.changed = now;
-        bucket.doubtful(now)
+        bucket.doubtful(tick)
     }
 
     /// Takes the latest spare node that does not crowd those that stay.
     fn fitting_spare(bucket: &mut Bucket, leaving: usize) -> Option<Entry> {
-        let stays = |net| {
-            let others = bucket
-                .nodes
-                .iter()
-                .enumerate()
-                .filter(|(at, _)| *at != leaving);
+        let stays = |at: &usize| *at != leaving;
+        let others = || {
+            let others = bucket.nodes.iter().enumerate();
             others
-                .map(|(_, entry)| neighbourhood(entry.node.addr.ip()))
-                .any(|other| other.is_some() && other == net)
+                .filter(|(at, _)| stays(at))
+                .map(|(_, entry)| &entry.node)
         };
         let fits = bucket
             .spare
             .iter()
-            .rposition(|entry| !stays(neighbourhood(entry.node.addr.ip())))?;
+            .rposition(|entry| !is_crowded(&entry.node, others()))?;
         Some(bucket.spare.remove(fits))
     }
 
     /// Notes that a node asked us something.
     pub(super) fn asked(&mut self, now: Instant, node: &NodeInfo) {
-        let at = self.bucket_of(&node.id);
+        let (at, tick) = (self.bucket_of(&node.id), self.tick(now));
         if let Some(entry) = self.buckets[at]
             .nodes
             .iter_mut()
             .find(|entry| entry.node == *node)
         {
-            entry.asked = Some(now);
+            entry.seen = tick;
         }
     }
 
@@ -250,10 +276,7 @@ impl Table {
         let is_known = bucket.nodes.iter().any(|entry| entry.node.id == node.id);
         let has_room = bucket.nodes.len() < K
             || at + 1 == self.buckets.len()
-            || bucket
-                .nodes
-                .iter()
-                .any(|entry| entry.standing(now) == Standing::Bad);
+            || bucket.weakest(self.tick(now), is_fit(node)).is_some();
         node.id != self.own && !is_known && has_room && !bucket.is_crowded(node)
     }
 
@@ -265,9 +288,10 @@ impl Table {
         count: usize,
         fits: impl Fn(Standing) -> bool,
     ) -> Vec<NodeInfo> {
+        let tick = self.tick(now);
         let mut nodes: Vec<_> = self
             .entries()
-            .filter(|entry| fits(entry.standing(now)))
+            .filter(|entry| fits(entry.standing(tick)))
             .map(|e| e.node)
             .collect();
         nodes.sort_by_key(|node| node.id.distance(target));
@@ -277,18 +301,36 @@ impl Table {
 
     /// All nodes but bad ones, those nearest to us last.
     pub(super) fn nodes(&self, now: Instant) -> impl Iterator<Item = NodeInfo> {
+        let tick = self.tick(now);
         self.entries()
-            .filter(move |entry| entry.standing(now) != Standing::Bad)
+            .filter(move |entry| entry.standing(tick) != Standing::Bad)
             .map(|entry| entry.node)
     }
 
     /// How many good nodes there are, and how many altogether.
     pub(super) fn counts(&self, now: Instant) -> (usize, usize) {
-        let good = self
-            .entries()
-            .filter(|entry| entry.standing(now) == Standing::Good)
-            .count();
-        (good, self.entries().count())
+        (self.good(now).count(), self.entries().count())
+    }
+
+    /// How many good nodes there are whose id fits their address.
+    pub(super) fn fit(&self, now: Instant) -> usize {
+        self.good(now).filter(|entry| entry.fit).count()
+    }
+
+    /// How many good nodes there are that are not on a local network.
+    pub(super) fn public(&self, now: Instant) -> usize {
+        let is_public = |entry: &&Entry| !Scope::of(entry.node.addr.ip()).is_local();
+        self.good(now).filter(is_public).count()
+    }
+
+    fn good(&self, now: Instant) -> impl Iterator<Item = &Entry> {
+        let tick = self.tick(now);
+        self.entries()
+            .filter(move |entry| entry.standing(tick) == Standing::Good)
+    }
+
+    fn tick(&self, now: Instant) -> Tick {
+        Tick::of(self.epoch, now)
     }
 
     /// Whether there is no node at all.
@@ -389,7 +431,7 @@ mod tests {
         id[0] = first;
         NodeInfo {
             id: NodeId(id),
-            addr: ([9, first, n, 1], 6881).into(),
+            addr: ([9, first, n, first], 6881).into(),
         }
     }
 
@@ -403,6 +445,34 @@ mod tests {
         }
         assert_eq!(table.counts(now), (K + 1, K + 1));
         (table, now)
+    }
+
+    #[test]
+    fn an_id_that_fits_takes_the_place_of_one_that_does_not() {
+        let (mut table, now) = full();
+        let fit = |last: u8| {
+            // 9.0.15.x, whose id for one of the eight choices lies in the far half.
+            let addr = SocketAddr::from(([9, 0, 15, last], 1));
+            let ids = (0..8).map(|choice| NodeId::tied_to(addr.ip(), [choice; 20]));
+            let id = ids.into_iter().find(|id| id.0[0] >= 0x80).unwrap();
+            NodeInfo { id, addr }
+        };
+        let newcomer = fit(1);
+        assert!(table.wants(now, &newcomer));
+        table.answered(now, newcomer);
+        assert!(has(&table, &newcomer));
+        assert_eq!((table.counts(now).1, table.fit(now)), (K + 1, 1));
+        assert!(!table.wants(now, &node(0x80, 99)), "the others keep theirs");
+    }
+
+    #[test]
+    fn around_another_place_the_nodes_are_the_same() {
+        let (table, now) = full();
+        let moved = table.around(NodeId([0x80; 20]), now);
+        assert_eq!(moved.counts(now), table.counts(now));
+        for entry in moved.entries() {
+            assert!(has(&table, &entry.node));
+        }
     }
 
     fn has(table: &Table, node: &NodeInfo) -> bool {

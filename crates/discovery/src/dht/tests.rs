@@ -12,6 +12,7 @@ const HASH: [u8; 20] = *b"mnopqrstuvwxyz123456";
 fn config() -> Config {
     Config {
         id: Some(OURS),
+        id6: None,
         v4: true,
         v6: false,
         routers: vec![],
@@ -353,7 +354,7 @@ fn the_longest_answer_fits_into_a_packet() {
                 } else {
                     ([9; 16], 20_000 + port).into()
                 };
-                hand.dht.server.stored.announce(now, HASH, peer);
+                hand.dht.server.stored.announce(now, &OURS, HASH, peer);
             }
         }
         let from: SocketAddr = if v4 {
@@ -690,4 +691,151 @@ fn while_starting_one_family_learns_from_the_other() {
         },
     );
     assert!(sent(&outputs).iter().any(|(to, _)| *to == v6.addr));
+}
+
+/// A node whose id fits its address.
+fn fit(n: u8) -> NodeInfo {
+    NodeInfo {
+        id: NodeId::tied_to(addr(n).ip(), [n; 20]),
+        addr: addr(n),
+    }
+}
+
+#[test]
+fn our_id_follows_our_address_and_the_nodes_stay() {
+    let mut hand = Hand::acquainted(12);
+    let before = hand.dht.nodes(hand.now).len();
+    let ip: IpAddr = [8, 8, 4, 4].into();
+    let questions = sent(&hand.input(Input::Located(ip)));
+    let id = hand.dht.id();
+    assert!(id.is_tied_to(ip) && id != OURS);
+    assert_eq!(hand.dht.nodes(hand.now).len(), before);
+    // The neighbours of the new place are looked for, in its name.
+    let walk = Body::Query(Query::FindNode {
+        id,
+        target: id,
+        want: None,
+    });
+    assert!(questions.iter().any(|(_, message)| message.body == walk));
+    for (_, message) in &questions {
+        assert!(matches!(&message.body, Body::Query(query) if query.id() == Some(id)));
+    }
+    hand.input(Input::Located(ip));
+    assert_eq!(hand.dht.id(), id, "it fits");
+    hand.input(Input::Located([192, 168, 1, 2].into()));
+    assert_eq!(hand.dht.id(), id, "inside everything fits");
+    let Body::Response(response) = hand.ask(addr(1), Query::Ping { id: met(1) }) else {
+        panic!("an answer")
+    };
+    assert_eq!(response.id, id);
+}
+
+#[test]
+fn where_others_see_us_is_told_if_we_asked_them() {
+    let mut hand = Hand::new(config());
+    let question = sent(&hand.input(Input::AddNode(addr(1)))).pop().unwrap();
+    let seen: SocketAddr = "8.8.4.4:6881".parse().unwrap();
+    let mut answer = Message::new(question.1.transaction, Body::Response(Response::new(id(1))));
+    answer.ip = Some(seen);
+    let bytes = answer.encode();
+    let told = Output::Seen {
+        by: addr(1),
+        ip: seen.ip(),
+    };
+    let outputs = hand.input(Input::Packet {
+        from: addr(2),
+        bytes: &bytes,
+    });
+    assert!(!outputs.contains(&told));
+    let outputs = hand.input(Input::Packet {
+        from: addr(1),
+        bytes: &bytes,
+    });
+    assert!(outputs.contains(&told));
+}
+
+#[test]
+fn announces_go_to_nodes_with_a_right_to_their_id() {
+    let mut hand = Hand::new(config());
+    hand.input(Input::Timeout);
+    let now = hand.now;
+    let table = &mut hand.dht.v4.as_mut().unwrap().table;
+    let liars: Vec<_> = (100..106)
+        .map(|n| {
+            let mut near = HASH;
+            near[19] ^= n;
+            NodeInfo {
+                id: NodeId(near),
+                addr: addr(n),
+            }
+        })
+        .collect();
+    (1..=20)
+        .map(fit)
+        .chain(liars.iter().copied())
+        .for_each(|node| assert_eq!(table.answered(now, node), None));
+    let known = hand.dht.nodes(now);
+    let announce = Some(AnnounceAs {
+        port: 7000,
+        implied: false,
+    });
+    let search = Input::Search {
+        search: SearchId(1),
+        info_hash: HASH,
+        announce,
+        want_peers: true,
+    };
+    let mut questions: VecDeque<_> = sent(&hand.input(search)).into();
+    let (mut asked, mut told) = (Vec::new(), Vec::new());
+    while let Some(question) = questions.pop_front() {
+        let node = known.iter().find(|node| node.addr == question.0).unwrap();
+        match question.1.body {
+            Body::Query(Query::GetPeers { .. }) => asked.push(*node),
+            Body::Query(Query::AnnouncePeer { .. }) => told.push(*node),
+            _ => {}
+        }
+        let token = Some(vec![1]);
+        questions.extend(sent(&hand.answer(
+            &question,
+            Response {
+                token,
+                ..Response::new(node.id)
+            },
+        )));
+    }
+    let met = || liars.iter().filter(|liar| known.contains(liar));
+    assert!(met().count() > 0 && met().all(|liar| asked.contains(liar)));
+    assert_eq!(told.len(), K);
+    assert!(told.iter().all(|node| !liars.contains(node)));
+}
+
+#[test]
+fn a_node_that_nobody_reaches_says_so_and_answers_all_the_same() {
+    let mut hand = Hand::new(config());
+    hand.input(Input::Timeout);
+    let nodes: Vec<_> = (1..=250).map(fit).collect();
+    let alive = |hand: &mut Hand| {
+        let table = &mut hand.dht.v4.as_mut().unwrap().table;
+        nodes.iter().for_each(|node| {
+            let _ = table.answered(hand.now, *node);
+        });
+    };
+    for _ in 0..40 {
+        alive(&mut hand);
+        hand.pass(Duration::from_secs(60));
+    }
+    assert_eq!(hand.dht.status(hand.now).reach[0], Reach::Closed);
+    let questions = sent(&hand.input(Input::Search {
+        search: SearchId(1),
+        info_hash: HASH,
+        announce: None,
+        want_peers: true,
+    }));
+    assert!(!questions.is_empty() && questions.iter().all(|(_, message)| message.read_only));
+    let asker: SocketAddr = "7.7.7.7:7".parse().unwrap();
+    assert!(matches!(
+        hand.ask(asker, Query::Ping { id: id(7) }),
+        Body::Response(_)
+    ));
+    assert_eq!(hand.dht.status(hand.now).reach[0], Reach::Open);
 }

@@ -70,7 +70,6 @@ impl Hand {
                     self.notices.push(format!("{tracker}: {message}"))
                 }
                 Output::Peers(peers) => self.peers.extend(peers),
-                Output::ExternalIp(_) => {}
                 Output::Stopped => self.is_stopped = true,
             }
         }

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use discovery::dht::{AnnounceAs, Config, Dht, Input, Output};
+use discovery::external::Voter;
 use swarm::{Source, TorrentId};
 use tokio::sync::Notify;
 use torrent::hex;
@@ -46,7 +47,7 @@ impl DhtDriver {
         saved: &str,
     ) -> io::Result<DhtDriver> {
         let implied = udp.port() == port;
-        let (id, nodes) = parse_saved(saved);
+        let (id, id6, nodes) = parse_saved(saved);
         let mut secret = [0; 20];
         let mut seed = [0; 8];
         getrandom::fill(&mut secret).map_err(io::Error::other)?;
@@ -60,6 +61,7 @@ impl DhtDriver {
         };
         let config = Config {
             id,
+            id6,
             v4: udp.v4.is_some(),
             v6: udp.v6.is_some(),
             routers,
@@ -78,7 +80,7 @@ impl DhtDriver {
         })
     }
 
-    fn tell(&self, driver: &Rc<Driver>, input: Input<'_>) {
+    pub fn tell(&self, driver: &Rc<Driver>, input: Input<'_>) {
         let mut engine = self.engine.borrow_mut();
         engine.handle(Instant::now(), input);
         let mut outputs = Vec::new();
@@ -109,6 +111,7 @@ impl DhtDriver {
                     }
                 });
             }
+            Output::Seen { by, ip } => driver.vote_as(Voter::Node, by.ip(), ip),
             Output::Peers { search, peers } => {
                 self.searches.borrow_mut().found(search, peers.len());
                 driver.peers_found(Searches::torrent(search), Source::Dht, peers);
@@ -183,7 +186,11 @@ impl DhtDriver {
     /// Nodes to begin with at the next start.
     pub fn save(&self) -> String {
         let engine = self.engine.borrow();
-        let mut text = format!("{}\n", hex::encode(&engine.id().0));
+        let mut text = hex::encode(&engine.id().0);
+        if let Some(id6) = engine.id6() {
+            text += &format!(" {}", hex::encode(&id6.0));
+        }
+        text += "\n";
         for node in engine.nodes(Instant::now()) {
             text += &format!("{} {}\n", hex::encode(&node.id.0), node.addr);
         }
@@ -203,12 +210,13 @@ impl DhtDriver {
     }
 }
 
-/// Our own id on the first line, then a node a line: its id and address. What cannot be read is
+/// Our own id, and that over IPv6, on the first line, then a node a line: its id and address. What cannot be read is
 /// left out.
-fn parse_saved(text: &str) -> (Option<NodeId>, Vec<NodeInfo>) {
+fn parse_saved(text: &str) -> (Option<NodeId>, Option<NodeId>, Vec<NodeInfo>) {
     let id = |text: &str| Some(NodeId(hex::decode(text)?));
     let mut lines = text.lines();
-    let own = lines.next().and_then(id);
+    let mut own = lines.next().unwrap_or_default().split(' ').map(id);
+    let (own, own6) = (own.next().flatten(), own.next().flatten());
     let node = |line: &str| {
         let (name, addr) = line.split_once(' ')?;
         Some(NodeInfo {
@@ -216,7 +224,7 @@ fn parse_saved(text: &str) -> (Option<NodeId>, Vec<NodeInfo>) {
             addr: addr.parse().ok()?,
         })
     };
-    (own, lines.filter_map(node).collect())
+    (own, own6, lines.filter_map(node).collect())
 }
 
 fn host_port(text: &str) -> Option<(String, u16)> {
@@ -263,6 +271,26 @@ impl Driver {
         let Some(dht) = &self.dht else { return };
         if let Err(error) = self.keep.save_nodes(&dht.save()) {
             tracing::warn!(%error, "the known DHT nodes could not be kept");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn saved_nodes_are_read_with_one_id_or_two_and_without() {
+        let (one, two) = ("01".repeat(20), "02".repeat(20));
+        let node = format!("{two} 9.9.9.9:1\nnonsense\n");
+        let [first, second] = [[1; 20], [2; 20]].map(|id| Some(NodeId(id)));
+        for (line, ids) in [
+            (one.clone(), (first, None)),
+            (format!("{one} {two}"), (first, second)),
+            (String::new(), (None, None)),
+        ] {
+            let (id, id6, nodes) = parse_saved(&format!("{line}\n{node}"));
+            assert_eq!(((id, id6), nodes.len()), (ids, 1), "{line:?}");
         }
     }
 }

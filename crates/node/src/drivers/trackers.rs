@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Instant;
 
+use discovery::external::Voter;
 use discovery::tracker::rules::{Scheme, TrackerUrl};
 use discovery::tracker::udp::{self, Connection, Exchange};
 use discovery::tracker::{AnnounceId, Announcer, Config, Failure, Input, Output, Stats};
@@ -115,7 +116,6 @@ impl Following {
                 });
             }
             Output::Peers(peers) => driver.peers_found(self.torrent, Source::Tracker, peers),
-            Output::ExternalIp(ip) => tracing::debug!(%ip, "a tracker sees us here"),
             Output::Notice { tracker, message } => {
                 let text = format!("{tracker}: {message}");
                 let mut heard = self.heard.borrow_mut();
@@ -296,6 +296,9 @@ async fn announce_to(
                     peers: answer.peers.len() as u32,
                 };
                 following.heard.borrow_mut().insert(url.shown(), heard);
+                if let Some(ip) = answer.external_ip {
+                    driver.vote_as(Voter::Tracker, addr.ip(), ip);
+                }
                 following.tell(
                     &driver,
                     Input::Announced {
