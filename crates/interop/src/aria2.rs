@@ -3,7 +3,7 @@
 use crate::content::Forgive;
 use crate::peer::{Peer, Role, Signs};
 use crate::scenario::repository;
-use crate::{Child, Scenario};
+use crate::{Child, Seat};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -35,9 +35,8 @@ impl Signs for Marks {
     }
 }
 
-pub(crate) fn start(scenario: &Scenario, role: Role, encrypted: bool) -> Peer {
-    let addr = scenario.next_addr();
-    let home = scenario.home(addr);
+pub(crate) fn start(seat: Seat, role: Role, encrypted: bool) -> Peer {
+    let (addr, home) = (seat.addr, seat.home.clone());
     let (hook, complete) = (home.join("hook"), home.join("complete"));
     fs::write(&hook, format!("#!/bin/sh\n: > '{}'\n", complete.display())).unwrap();
     fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
@@ -86,7 +85,7 @@ pub(crate) fn start(scenario: &Scenario, role: Role, encrypted: bool) -> Peer {
         Role::Get { stay: false, .. } => command.arg("--seed-time=0"),
     };
     command.arg(role.source().as_arg());
-    let child = Child::start(&format!("aria2 {addr}"), command, &home);
+    let child = seat.start(&format!("aria2 {addr}"), command, &home);
     let peer = Peer {
         addr,
         folder,

@@ -5,6 +5,9 @@
 //! libtorrent, aria2 and transmission. Every wait has a deadline, every process ends with the
 //! scenario, and a scenario that fails prints what its processes last said.
 //!
+//! With [`Scenario::internet`] there are also [`Home`]s: networks of their own behind routers, over lines that are as
+//! slow as one likes.
+//!
 //! This crate knows nothing of the product but its command line, its exit codes and the JSON
 //! lines it prints. Like the tests that use it, it panics when something is wrong.
 #![allow(clippy::unwrap_used)] // a harness: a panic with a place is the report
@@ -13,6 +16,7 @@ mod aria2;
 mod child;
 mod content;
 mod daemon;
+mod lab;
 mod libtorrent;
 mod link;
 mod peer;
@@ -25,6 +29,7 @@ mod transmission;
 pub use child::Child;
 pub use content::{Content, Kind, Source, Torrent};
 pub use daemon::{Daemon, curl};
+pub use lab::{Home, Line, Nat, Net, Seat};
 pub use libtorrent::Libtorrent;
 pub use link::Link;
 pub use peer::{Peer, Role};

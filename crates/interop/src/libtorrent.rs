@@ -2,7 +2,7 @@
 
 use crate::content::{Content, Kind, Torrent};
 use crate::peer::{Peer, Role, Spoken};
-use crate::{Child, Scenario, scenario};
+use crate::{Seat, scenario};
 use serde_json::Value;
 use std::fmt::Display;
 use std::net::SocketAddrV4;
@@ -111,16 +111,15 @@ fn script(verb: &str) -> Command {
 /// A libtorrent that has not started yet.
 pub struct Libtorrent {
     addr: SocketAddrV4,
-    home: PathBuf,
+    seat: Seat,
     args: Vec<String>,
 }
 
 impl Libtorrent {
-    pub(crate) fn new(scenario: &Scenario) -> Libtorrent {
-        let addr = scenario.next_addr();
+    pub(crate) fn at(seat: Seat) -> Libtorrent {
         Libtorrent {
-            addr,
-            home: scenario.home(addr),
+            addr: seat.addr,
+            seat,
             args: Vec::new(),
         }
     }
@@ -193,7 +192,7 @@ impl Libtorrent {
 
     /// Fetches several torrents.
     pub fn gets_all(self, torrents: &[Torrent]) -> Peer {
-        let folder = self.home.join("got");
+        let folder = self.seat.home.join("got");
         self.launch(&paths(torrents), folder, &[])
     }
 
@@ -204,7 +203,7 @@ impl Libtorrent {
             Role::Get { stay: true, .. } => &["--stay"],
             Role::Get { .. } => &[],
         };
-        let folder = role.folder(&self.home);
+        let folder = role.folder(&self.seat.home);
         self.launch(&[role.source().as_arg()], folder, flags)
     }
 
@@ -213,7 +212,8 @@ impl Libtorrent {
         command.args(sources).arg("--save").arg(&folder);
         command.args(["--bind", &self.addr.to_string()]).args(flags);
         command.args(["--progress", "0.2"]).args(&self.args);
-        let child = Child::start(&format!("libtorrent {}", self.addr), command, &self.home);
+        let name = format!("libtorrent {}", self.addr);
+        let child = self.seat.start(&name, command, &self.seat.home);
         Peer {
             addr: self.addr,
             folder,

@@ -1,6 +1,7 @@
 //! A network and a folder of their own for one test.
 
 use crate::content::{Content, Kind, Torrent};
+use crate::lab::{Home, Line, Nat, Net, Seat, sysctl};
 use crate::peer::{Peer, Role};
 use crate::{Libtorrent, Starling, Tracker, aria2, libtorrent, starling, transmission};
 use rustix::thread::UnshareFlags;
@@ -10,7 +11,7 @@ use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tempfile::TempDir;
 
 /// Peers that a scenario can have: as many addresses are made.
@@ -23,6 +24,32 @@ thread_local! {
 
 /// Scenarios run side by side; one that measures time runs alone.
 static QUIET: RwLock<()> = RwLock::new(());
+
+/// Which addresses peers have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Plan {
+    /// Of a local network.
+    Near,
+    /// Of the internet, each far from all others.
+    Public,
+}
+
+impl Plan {
+    fn ip(self, n: u8) -> Ipv4Addr {
+        match self {
+            Plan::Near => Ipv4Addr::new(10, 77, 0, n),
+            Plan::Public => Ipv4Addr::new(11, n, 0, 1),
+        }
+    }
+}
+
+fn shared() -> Turn {
+    Turn::Shared(QUIET.read().unwrap_or_else(|e| e.into_inner()))
+}
+
+fn alone() -> Turn {
+    Turn::Alone(QUIET.write().unwrap_or_else(|e| e.into_inner()))
+}
 
 /// Held for the length of a scenario.
 #[allow(dead_code, reason = "held, not read")]
@@ -38,7 +65,9 @@ enum Turn {
 /// because transmission takes no peers in 127.0.0.0/8 and libtorrent one connection per address.
 pub struct Scenario {
     folder: TempDir,
+    plan: Plan,
     peers: Cell<u8>,
+    homes: Cell<u8>,
     contents: Cell<u64>,
     tracker: OnceCell<Tracker>,
     disks: RefCell<Vec<PathBuf>>,
@@ -49,15 +78,25 @@ impl Scenario {
     /// Enters a network of its own.
     #[allow(clippy::new_without_default, reason = "it does too much for a default")]
     pub fn new() -> Scenario {
-        Scenario::enter(|| Turn::Shared(QUIET.read().unwrap_or_else(|e| e.into_inner())))
+        Scenario::enter(Plan::Near, shared)
     }
 
-    /// The same, with no other scenario at the same time: for tests of how long things take.
+    /// A network in which peers have public addresses, and around which homes can be set up.
+    pub fn internet() -> Scenario {
+        Scenario::enter(Plan::Public, shared)
+    }
+
+    /// As [`new`](Self::new), with no other scenario at the same time: for tests of how long things take.
     pub fn alone() -> Scenario {
-        Scenario::enter(|| Turn::Alone(QUIET.write().unwrap_or_else(|e| e.into_inner())))
+        Scenario::enter(Plan::Near, alone)
     }
 
-    fn enter(turn: impl FnOnce() -> Turn) -> Scenario {
+    /// As [`internet`](Self::internet), with no other scenario at the same time.
+    pub fn internet_alone() -> Scenario {
+        Scenario::enter(Plan::Public, alone)
+    }
+
+    fn enter(plan: Plan, turn: impl FnOnce() -> Turn) -> Scenario {
         let already = INSIDE.replace(true);
         assert!(
             !already,
@@ -74,16 +113,24 @@ impl Scenario {
         run("mount", &["--make-rprivate", "/"]);
         let mut batch = String::from("link set lo up\n");
         for i in 1..=PEERS {
-            batch += &format!("addr add 10.77.0.{i}/32 dev lo\n");
+            // On the internet peers are machines of their own.
+            if plan == Plan::Near || i == PEERS {
+                batch += &format!("addr add {}/32 dev lo\n", plan.ip(i));
+            }
         }
         ip(&batch);
+        if plan == Plan::Public {
+            sysctl("ipv4/ip_forward", "1");
+        }
         let folder = tempfile::Builder::new()
             .prefix("starling-interop-")
             .tempdir()
             .unwrap();
         Scenario {
             folder,
+            plan,
             peers: Cell::new(0),
+            homes: Cell::new(0),
             contents: Cell::new(0),
             tracker: OnceCell::new(),
             disks: RefCell::default(),
@@ -108,7 +155,7 @@ impl Scenario {
             addr.ip(),
             addr.port()
         );
-        run("nft", &[&rules]);
+        nft(&rules);
     }
 
     /// Adds an address that is reached only from within.
@@ -205,64 +252,105 @@ impl Scenario {
     /// The tracker, from when it is first asked for.
     pub fn tracker(&self) -> &Tracker {
         self.tracker
-            .get_or_init(|| Tracker::start(Ipv4Addr::new(10, 77, 0, PEERS)))
+            .get_or_init(|| Tracker::start(self.plan.ip(PEERS)))
+    }
+
+    // ---------------------------------------------------------------- homes
+
+    /// Sets up a home whose router treats its hosts so.
+    pub fn home(&self, nat: Nat) -> Home<'_> {
+        self.household(nat, None)
+    }
+
+    /// Sets up a home at the end of a line.
+    pub fn home_over(&self, nat: Nat, line: Line) -> Home<'_> {
+        self.household(nat, Some(line))
+    }
+
+    fn household(&self, nat: Nat, line: Option<Line>) -> Home<'_> {
+        assert_eq!(self.plan, Plan::Public, "homes need `Scenario::internet()`");
+        self.homes.set(self.homes.get() + 1);
+        Home::new(self, self.homes.get(), nat, line)
     }
 
     // ---------------------------------------------------------------- peers
 
-    /// The next free address. A peer's port tells its number, which is how the tracker knows it.
-    pub(crate) fn next_addr(&self) -> SocketAddrV4 {
+    /// A place for one more peer. Its port tells its number, which is how the tracker knows it.
+    pub fn seat(&self) -> Seat {
+        let n = self.next_number();
+        let own = self.plan.ip(n);
+        if self.plan == Plan::Near {
+            return self.seat_at(own, n, None);
+        }
+        let (host, near) = (Net::new(), format!("peer{n}"));
+        let far = Ipv4Addr::from(own.to_bits() + 1);
+        host.cable("eth0", &near);
+        ip(&format!(
+            "addr add {far} peer {own} dev {near}\nlink set {near} up\n"
+        ));
+        host.within(|| {
+            ip(&format!(
+                "addr add {own} peer {far} dev eth0\nlink set eth0 up\nroute add default via {far}\n"
+            ));
+        });
+        self.seat_at(own, n, Some(host))
+    }
+
+    pub(crate) fn next_number(&self) -> u8 {
         let n = self.peers.get() + 1;
         assert!(
             n < PEERS,
             "a scenario has {PEERS} addresses, the last of them the tracker's"
         );
         self.peers.set(n);
-        SocketAddrV4::new(Ipv4Addr::new(10, 77, 0, n), 7000 + u16::from(n))
+        n
     }
 
-    /// A place for a peer's own files.
-    pub(crate) fn home(&self, addr: SocketAddrV4) -> PathBuf {
-        let home = self.path(&format!("peer{}", addr.port() - 7000));
+    pub(crate) fn seat_at(&self, ip: Ipv4Addr, n: u8, net: Option<Net>) -> Seat {
+        let home = self.path(&format!("peer{n}"));
         std::fs::create_dir_all(&home).unwrap();
-        home
+        Seat {
+            addr: SocketAddrV4::new(ip, 7000 + u16::from(n)),
+            home,
+            net: net.map(Arc::new),
+        }
     }
 
     /// Starling, to be told what to do.
     pub fn starling(&self) -> Starling {
-        Starling::new(self)
+        Starling::at(self.seat())
     }
 
     /// libtorrent 2.1.1, to be told what to do.
     pub fn libtorrent(&self) -> Libtorrent {
-        Libtorrent::new(self)
+        Libtorrent::at(self.seat())
     }
 
     /// aria2 at work. It finds peers through trackers only.
     pub fn aria2(&self, role: Role) -> Peer {
-        aria2::start(self, role, false)
+        aria2::start(self.seat(), role, false)
     }
 
     /// aria2 that speaks to nobody who does not encrypt all of it.
     pub fn aria2_encrypted(&self, role: Role) -> Peer {
-        aria2::start(self, role, true)
+        aria2::start(self.seat(), role, true)
     }
 
     /// transmission at work. It finds peers through trackers only.
     pub fn transmission(&self, role: Role) -> Peer {
-        transmission::start(self, role, &json!({}))
+        transmission::start(self.seat(), role, &json!({}))
     }
 
     /// transmission that speaks to nobody who does not encrypt.
     pub fn transmission_encrypted(&self, role: Role) -> Peer {
         let special = json!({"encryption": transmission::REQUIRED});
-        transmission::start(self, role, &special)
+        transmission::start(self.seat(), role, &special)
     }
 
     /// transmission that speaks uTP alone.
     pub fn transmission_over_utp(&self, role: Role) -> Peer {
         let special = json!({"utp-enabled": true, "tcp-enabled": false});
-        transmission::start(self, role, &special)
+        transmission::start(self.seat(), role, &special)
     }
 }
 
@@ -284,7 +372,13 @@ pub(crate) fn run(program: &str, args: &[&str]) {
     assert!(status.success(), "{program} {args:?}: {status}");
 }
 
-fn ip(batch: &str) {
+/// Adds rules for packets in the network this thread is in.
+pub(crate) fn nft(rules: &str) {
+    run("nft", &[rules]);
+}
+
+/// Runs several commands of `ip`, a line each.
+pub(crate) fn ip(batch: &str) {
     let mut ip = Command::new("ip")
         .args(["-batch", "-"])
         .stdin(Stdio::piped())

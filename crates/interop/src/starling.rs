@@ -2,7 +2,7 @@
 
 use crate::peer::{Peer, Role, Spoken};
 use crate::scenario::repository;
-use crate::{Child, Scenario, Torrent};
+use crate::{Child, Seat, Torrent};
 use std::ffi::{OsStr, OsString};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
@@ -68,6 +68,7 @@ pub struct Starling {
     pub addr: SocketAddrV4,
     /// What stays from one run to the next (`STARLING_HOME`).
     pub home: PathBuf,
+    seat: Seat,
     dht: bool,
     local: bool,
     bound: bool,
@@ -77,11 +78,11 @@ pub struct Starling {
 }
 
 impl Starling {
-    pub(crate) fn new(scenario: &Scenario) -> Starling {
-        let addr = scenario.next_addr();
+    pub(crate) fn at(seat: Seat) -> Starling {
         Starling {
-            addr,
-            home: scenario.home(addr),
+            addr: seat.addr,
+            home: seat.home.clone(),
+            seat,
             dht: false,
             local: false,
             bound: false,
@@ -209,7 +210,7 @@ impl Starling {
         }
         command.args(&self.args);
         self.runs += 1;
-        Child::start(
+        self.seat.start(
             &format!("starling {}", self.addr),
             command,
             &self.home.join(format!("run{}", self.runs)),

@@ -1,12 +1,12 @@
 //! A small tracker: HTTP (BEP 3, compact lists of BEP 23) and UDP (BEP 15).
 //!
-//! Peers are known by their ports: 7000 + n is 10.77.0.n. Not every client binds the socket it
-//! announces from, so the sender's address would not do.
+//! Peers nearby are known by their ports: 7000 + n is 10.77.0.n. Not every client binds the socket it
+//! announces from, so the sender's address would not do. Those on the internet are where they announce from.
 
 use crate::content::hex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ pub struct Announce {
 
 #[derive(Default)]
 struct Swarms {
-    peers: BTreeMap<String, BTreeSet<u16>>,
+    peers: BTreeMap<String, BTreeSet<SocketAddrV4>>,
     heard: Vec<Announce>,
 }
 
@@ -105,22 +105,35 @@ impl Tracker {
 
 impl Swarms {
     /// Notes an announce and gives the other peers, packed.
-    fn announce(&mut self, announce: Announce) -> Vec<u8> {
+    fn announce(&mut self, announce: Announce, from: IpAddr) -> Vec<u8> {
         let swarm = self.peers.entry(announce.info_hash.clone()).or_default();
-        let others = swarm.iter().filter(|&&port| port != announce.port);
-        let packed = others.flat_map(|&port| {
-            let [high, low] = port.to_be_bytes();
-            [10, 77, 0, (port - 7000) as u8, high, low]
+        let sender = whereabouts(from, announce.port);
+        let others = swarm.iter().filter(|&&peer| Some(peer) != sender);
+        let packed = others.flat_map(|peer| {
+            let ([a, b, c, d], [high, low]) = (peer.ip().octets(), peer.port().to_be_bytes());
+            [a, b, c, d, high, low]
         });
         let packed = packed.collect();
-        if announce.event == "stopped" {
-            swarm.remove(&announce.port);
-        } else if (7000..7256).contains(&announce.port) {
-            swarm.insert(announce.port);
+        match sender {
+            Some(peer) if announce.event == "stopped" => drop(swarm.remove(&peer)),
+            Some(peer) => drop(swarm.insert(peer)),
+            None => {}
         }
         self.heard.push(announce);
         packed
     }
+}
+
+/// Where who announces is reached, if it is a peer of a scenario.
+fn whereabouts(from: IpAddr, port: u16) -> Option<SocketAddrV4> {
+    let IpAddr::V4(from) = from else {
+        return None;
+    };
+    let ip = match from.octets() {
+        [11, ..] => from,
+        _ => Ipv4Addr::new(10, 77, 0, u8::try_from(port.checked_sub(7000)?).ok()?),
+    };
+    Some(SocketAddrV4::new(ip, port))
 }
 
 fn serve_http(mut stream: TcpStream, swarms: &Mutex<Swarms>) -> io::Result<()> {
@@ -153,7 +166,8 @@ fn serve_http(mut stream: TcpStream, swarms: &Mutex<Swarms>) -> io::Result<()> {
         left: text("left").parse().unwrap_or(u64::MAX),
         by: "http",
     };
-    let peers = swarms.lock().unwrap().announce(announce);
+    let from = stream.peer_addr()?.ip();
+    let peers = swarms.lock().unwrap().announce(announce, from);
     let mut body = format!(
         "d8:intervali{INTERVAL}e12:min intervali1e5:peers{}:",
         peers.len()
@@ -188,7 +202,7 @@ fn unescape(text: &str) -> Vec<u8> {
 fn serve_udp(socket: &UdpSocket, swarms: &Mutex<Swarms>) {
     let mut buffer = [0; 2048];
     while let Ok((len, from)) = socket.recv_from(&mut buffer) {
-        if let Some(reply) = answer_udp(&buffer[..len], swarms) {
+        if let Some(reply) = answer_udp(&buffer[..len], from.ip(), swarms) {
             // Lost packets are part of UDP; the client asks again.
             let _ = socket.send_to(&reply, from);
         }
@@ -196,7 +210,7 @@ fn serve_udp(socket: &UdpSocket, swarms: &Mutex<Swarms>) {
 }
 
 /// BEP 15: connect (action 0) and announce (action 1).
-fn answer_udp(packet: &[u8], swarms: &Mutex<Swarms>) -> Option<Vec<u8>> {
+fn answer_udp(packet: &[u8], from: IpAddr, swarms: &Mutex<Swarms>) -> Option<Vec<u8>> {
     let u64_at = |at: usize| Some(u64::from_be_bytes(packet.get(at..at + 8)?.try_into().ok()?));
     let u32_at = |at: usize| Some(u32::from_be_bytes(packet.get(at..at + 4)?.try_into().ok()?));
     let (connection, action, transaction) = (u64_at(0)?, u32_at(8)?, u32_at(12)?);
@@ -216,7 +230,7 @@ fn answer_udp(packet: &[u8], swarms: &Mutex<Swarms>) -> Option<Vec<u8>> {
                 left: u64_at(64)?,
                 by: "udp",
             };
-            let peers = swarms.lock().unwrap().announce(announce);
+            let peers = swarms.lock().unwrap().announce(announce, from);
             for number in [1, transaction, INTERVAL, 0, 1] {
                 reply.extend(number.to_be_bytes());
             }

@@ -3,7 +3,7 @@
 use crate::content::Forgive;
 use crate::peer::{Peer, Role, Signs};
 use crate::scenario::repository;
-use crate::{Child, Scenario, Source};
+use crate::{Child, Seat, Source};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{self, Read, Write};
@@ -26,6 +26,7 @@ pub(crate) const REQUIRED: u8 = 2;
 
 struct Rpc {
     addr: SocketAddrV4,
+    seat: Seat,
     token: String,
 }
 
@@ -56,9 +57,8 @@ fn whole(fraction: &Value) -> bool {
     fraction.as_f64() == Some(1.0)
 }
 
-pub(crate) fn start(scenario: &Scenario, role: Role, special: &Value) -> Peer {
-    let addr = scenario.next_addr();
-    let home = scenario.home(addr);
+pub(crate) fn start(seat: Seat, role: Role, special: &Value) -> Peer {
+    let (addr, home) = (seat.addr, seat.home.clone());
     let folder = role.folder(&home);
     let mut settings = json!({
         "bind-address-ipv4": addr.ip().to_string(), "peer-port": addr.port(), "rpc-port": addr.port() + 1000,
@@ -72,9 +72,10 @@ pub(crate) fn start(scenario: &Scenario, role: Role, special: &Value) -> Peer {
     fs::write(home.join("settings.json"), settings.to_string()).unwrap();
     let mut command = Command::new(repository().join("target/interop/transmission-daemon"));
     command.arg("--foreground").arg("--config-dir").arg(&home);
-    let mut child = Child::start(&format!("transmission {addr}"), command, &home);
+    let mut child = seat.start(&format!("transmission {addr}"), command, &home);
     let mut rpc = Rpc {
         addr: SocketAddrV4::new(*addr.ip(), addr.port() + 1000),
+        seat,
         token: String::new(),
     };
     child.wait("its RPC answers", START, |_| {
@@ -129,7 +130,7 @@ impl Rpc {
     }
 
     fn post(&self, body: &str) -> io::Result<(String, String)> {
-        let mut stream = TcpStream::connect(self.addr)?;
+        let mut stream = self.seat.within(|| TcpStream::connect(self.addr))?;
         stream.set_read_timeout(Some(ANSWER))?;
         write!(
             stream,

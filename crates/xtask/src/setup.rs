@@ -51,8 +51,16 @@ const INTEROP: &[Package] = &[
         present: || installed("ip"),
     },
     Package {
+        name: "miniupnpd-nftables",
+        present: || Path::new("/usr/sbin/miniupnpd").exists(),
+    },
+    Package {
         name: "mount",
         present: || installed("mount"),
+    },
+    Package {
+        name: "nftables",
+        present: || installed("nft"),
     },
     Package {
         name: "python3-venv",
@@ -77,10 +85,6 @@ const BENCH: &[Package] = &[
     Package {
         name: "mktorrent",
         present: || installed("mktorrent"),
-    },
-    Package {
-        name: "nftables",
-        present: || installed("nft"),
     },
     Package {
         name: "openssl",

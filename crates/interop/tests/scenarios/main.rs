@@ -1,4 +1,5 @@
 //! Starling against real clients. `cargo test -p interop magnets` runs one file of it.
+#![allow(clippy::unwrap_used)] // a panic with a place is the report
 
 mod changed;
 mod controls;
@@ -6,6 +7,7 @@ mod create;
 mod discovery;
 mod disk;
 mod encryption;
+mod homes;
 mod magnets;
 mod manners;
 mod many;
