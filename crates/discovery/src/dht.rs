@@ -134,6 +134,8 @@ pub enum Output {
     Seen {
         /// Who says so.
         by: SocketAddr,
+        /// Its id fits its address.
+        is_fit: bool,
         /// Where it sees us.
         ip: IpAddr,
     },
@@ -285,10 +287,10 @@ impl Dht {
             }
             Input::Located(ip) => {
                 let ip = ip.to_canonical();
-                if let (Some(node), shared) = self.family(ip.is_ipv4())
+                if let (Some(node), _) = self.family(ip.is_ipv4())
                     && !Scope::of(ip).is_local()
                 {
-                    node.located(now, shared, ip);
+                    node.located(ip);
                 }
             }
             Input::Restore(nodes) => self

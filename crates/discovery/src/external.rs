@@ -16,6 +16,10 @@ const AGREE: usize = 3;
 /// Votes kept of one kind of voter and one address family; the oldest makes room.
 const BALLOT: usize = 24;
 
+/// Votes kept of DHT nodes whose id does not fit their address: those who lie are next to whatever is looked for, and
+/// so are asked more often than others. They decide only where there is nobody else.
+const BALLOT_UNFIT: usize = 8;
+
 /// How long a vote counts.
 const LIFETIME: Duration = Duration::from_secs(60 * 60);
 
@@ -24,6 +28,8 @@ const LIFETIME: Duration = Duration::from_secs(60 * 60);
 pub enum Voter {
     /// A DHT node that we asked (BEP 42, `ip`).
     Node,
+    /// The same, but its id does not fit its address.
+    UnfitNode,
     /// A tracker (BEP 24, `external ip`).
     Tracker,
     /// A peer (BEP 10, `yourip`).
@@ -40,16 +46,20 @@ struct Vote {
 /// The votes of one address family.
 #[derive(Debug, Default)]
 struct Poll {
-    ballots: [VecDeque<Vote>; 3],
+    ballots: [VecDeque<Vote>; 4],
     believed: Option<IpAddr>,
 }
 
 impl Poll {
     /// Takes a vote; answers the address if another one is believed from now on.
     fn vote(&mut self, by: Voter, vote: Vote) -> Option<IpAddr> {
+        let most = match by {
+            Voter::UnfitNode => BALLOT_UNFIT,
+            Voter::Node | Voter::Tracker | Voter::Peer => BALLOT,
+        };
         let ballot = &mut self.ballots[by as usize];
         ballot.retain(|other| other.network != vote.network);
-        if ballot.len() == BALLOT {
+        if ballot.len() == most {
             ballot.pop_front();
         }
         ballot.push_back(vote);
@@ -129,7 +139,10 @@ mod tests {
         let now = Instant::now();
         let mut external = External::default();
         for n in 0..200 {
-            assert_eq!(external.vote(now, Voter::Node, voter(1, n), EVES), None);
+            assert_eq!(
+                external.vote(now, Voter::UnfitNode, voter(1, n), EVES),
+                None
+            );
         }
         assert_eq!(external.vote(now, Voter::Node, voter(2, 1), US), None);
         assert_eq!(external.vote(now, Voter::Tracker, voter(3, 1), US), None);
@@ -176,6 +189,22 @@ mod tests {
             })
             .collect();
         assert_eq!(changes, [(10, US)]);
+    }
+
+    #[test]
+    fn nodes_without_a_right_to_their_id_decide_only_among_themselves() {
+        let now = Instant::now();
+        let mut external = External::default();
+        let unfit = |external: &mut External, ip| {
+            let votes =
+                (0..200).filter_map(|n| external.vote(now, Voter::UnfitNode, voter(n, 1), ip));
+            votes.last()
+        };
+        assert_eq!(unfit(&mut external, US), Some(US));
+        for n in 200..209 {
+            external.vote(now, Voter::Node, voter(n, 1), US);
+        }
+        assert_eq!(unfit(&mut external, EVES), None);
     }
 
     #[test]

@@ -1,12 +1,19 @@
 //! A world of DHT nodes: the same clock and chance, with packets that get lost in place of
 //! connections, and NATs that let in only answers.
 
+mod liar;
+
+pub use liar::{Liar, Manner};
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use discovery::dht::{AnnounceAs, Config, Dht, Input, Output, SearchId, Status};
+use discovery::external::{External, Voter};
+use discovery::scope::Scope;
+use torrent::krpc;
 
 use crate::trace::{Seconds, Trace};
 use crate::{NodeId, Origin};
@@ -32,6 +39,9 @@ pub struct Found {
 
 struct Host {
     dht: Option<Dht>,
+    /// In place of an honest node.
+    liar: Option<Liar>,
+    external: External,
     addr: SocketAddr,
     /// Lets in only what comes from where it has sent to.
     nat: bool,
@@ -59,6 +69,8 @@ pub struct DhtWorld {
     events: u64,
     /// The chance that a packet is lost.
     loss: f64,
+    /// Nodes are on the public network, each on its own, rather than all at one site.
+    is_public: bool,
     hosts: Vec<Host>,
     by_addr: BTreeMap<SocketAddr, usize>,
     rng: fastrand::Rng,
@@ -67,9 +79,10 @@ pub struct DhtWorld {
 }
 
 impl DhtWorld {
-    /// An empty world where packets get lost with this chance.
+    /// An empty world at one site, where every address is as good as another; packets get lost with this chance.
     pub fn new(origin: Origin, loss: f64) -> DhtWorld {
         DhtWorld {
+            is_public: false,
             origin,
             base: Instant::now(),
             now: Duration::ZERO,
@@ -84,11 +97,63 @@ impl DhtWorld {
         }
     }
 
+    /// The same on the public network.
+    pub fn public(origin: Origin, loss: f64) -> DhtWorld {
+        let mut world = DhtWorld::new(origin, loss);
+        world.is_public = true;
+        world
+    }
+
+    /// An address that nobody has.
+    fn new_addr(&mut self) -> SocketAddr {
+        let id = self.hosts.len() as u32 + 1;
+        let spread = id.wrapping_mul(0x9e_3779) & 0xff_ffff;
+        if !self.is_public {
+            return (Ipv4Addr::from(0x0a00_0000 | spread), 6881).into();
+        }
+        loop {
+            // A network of its own, except by chance.
+            let addr = SocketAddr::from((Ipv4Addr::from(self.rng.u32(..)), 6881));
+            if Scope::of(addr.ip()) == Scope::Public && !self.by_addr.contains_key(&addr) {
+                return addr;
+            }
+        }
+    }
+
+    /// Liars at these addresses, each of which makes itself known to so many others.
+    pub fn intrude(&mut self, manner: Manner, addrs: Vec<SocketAddr>, each: usize) {
+        let honest = self.hosts.len();
+        for &addr in &addrs {
+            let id = self.hosts.len();
+            let own = krpc::NodeId::tied_to(addr.ip(), [self.rng.u8(..); 20]);
+            let liar = Liar {
+                manner,
+                own,
+                friends: addrs.clone(),
+            };
+            let question = liar.intrude();
+            self.by_addr.insert(addr, id);
+            self.hosts.push(Host {
+                dht: None,
+                liar: Some(liar),
+                external: External::default(),
+                addr,
+                nat: false,
+                spoken_to: BTreeSet::new(),
+                wake_at: None,
+                searches: BTreeMap::new(),
+            });
+            for _ in 0..each {
+                let to = self.hosts[self.rng.usize(..honest)].addr;
+                self.send(id, to, question.clone());
+            }
+        }
+    }
+
     /// A node that knows the address of some others; behind a NAT it asks only.
     pub fn join(&mut self, nat: bool, contacts: &[NodeId]) -> NodeId {
         let id = self.hosts.len();
-        let host = (id as u32 + 1).wrapping_mul(0x9e_3779) & 0xff_ffff;
-        let addr = SocketAddr::from((Ipv4Addr::from(0x0a00_0000 | host), 6881));
+        let addr = self.new_addr();
         self.by_addr.insert(addr, id);
         let mut secret = [0; 20];
         self.rng.fill(&mut secret);
@@ -105,6 +170,8 @@ impl DhtWorld {
         let dht = Dht::new(config, self.rng.u64(..), self.base + self.now);
         self.hosts.push(Host {
             dht: Some(dht),
+            liar: None,
+            external: External::default(),
             addr,
             nat,
             spoken_to: BTreeSet::new(),
@@ -150,6 +217,13 @@ impl DhtWorld {
     /// What a search has found so far.
     pub fn found(&self, id: NodeId, search: SearchId) -> &Found {
         &self.hosts[id.0].searches[&search]
+    }
+
+    /// Whether a node's id fits its address (BEP 42).
+    pub fn is_placed(&self, id: NodeId) -> bool {
+        let host = &self.hosts[id.0];
+        let dht = host.dht.as_ref();
+        dht.is_some_and(|dht| dht.id().is_tied_to(host.addr.ip()))
     }
 
     /// Where a node is.
@@ -219,6 +293,12 @@ impl DhtWorld {
         self.trace.number(self.now.as_nanos() as u64);
         self.trace.number(to as u64);
         self.trace.bytes(bytes);
+        if let Some(liar) = &host.liar {
+            if let Some(answer) = liar.answer(from, bytes, &mut self.rng) {
+                self.send(to, from, answer);
+            }
+            return;
+        }
         self.fact(to, Input::Packet { from, bytes });
     }
 
@@ -243,18 +323,31 @@ impl DhtWorld {
         }
     }
 
+    fn send(&mut self, id: usize, to: SocketAddr, bytes: Vec<u8>) {
+        assert!(bytes.len() <= PACKET, "a packet of {} bytes", bytes.len());
+        self.packets += 1;
+        let from = self.hosts[id].addr;
+        self.hosts[id].spoken_to.insert(to);
+        let lost = self.rng.f64() < self.loss;
+        let delay = Duration::from_micros(self.rng.u64(DELAY.start * 1000..DELAY.end * 1000));
+        if let (Some(&to), false) = (self.by_addr.get(&to), lost) {
+            self.at(self.now + delay, Event::Packet { from, to, bytes });
+        }
+    }
+
     fn decided(&mut self, id: usize, output: Output) {
         match output {
-            Output::Send { to, bytes } => {
-                assert!(bytes.len() <= PACKET, "a packet of {} bytes", bytes.len());
-                self.packets += 1;
-                let from = self.hosts[id].addr;
-                self.hosts[id].spoken_to.insert(to);
-                let lost = self.rng.f64() < self.loss;
-                let delay =
-                    Duration::from_micros(self.rng.u64(DELAY.start * 1000..DELAY.end * 1000));
-                if let (Some(&to), false) = (self.by_addr.get(&to), lost) {
-                    self.at(self.now + delay, Event::Packet { from, to, bytes });
+            Output::Send { to, bytes } => self.send(id, to, bytes),
+            Output::Seen { by, is_fit, ip } => {
+                let voter = if is_fit {
+                    Voter::Node
+                } else {
+                    Voter::UnfitNode
+                };
+                let external = &mut self.hosts[id].external;
+                let now = self.base + self.now;
+                if let Some(ip) = external.vote(now, voter, by.ip(), ip) {
+                    self.fact(id, Input::Located(ip));
                 }
             }
             Output::Resolve { name, .. } => panic!("{name} was never configured"),
@@ -274,7 +367,7 @@ impl DhtWorld {
                 found.answered = answered;
                 found.announced = announced;
             }
-            Output::Seen { .. } | Output::Status(_) => {}
+            Output::Status(_) => {}
         }
     }
 }

@@ -293,6 +293,11 @@ pub const ALL: &[Scenario] = &[
         "DHT nodes that stay keep their tables while others come and go",
         tables::endures,
     ),
+    scenario(
+        "dht-lies",
+        "a fifth of the DHT nodes lie, and the others find each other all the same",
+        tables::resists,
+    ),
 ];
 
 const fn scenario(name: &'static str, about: &'static str, run: fn(Origin) -> Report) -> Scenario {

@@ -83,6 +83,7 @@ scenarios! {
     whatever_happens_what_is_reachable_arrives: "anything",
     dht_nodes_find_what_others_offer: "dht-finds",
     dht_nodes_that_stay_keep_their_tables: "dht-endures",
+    dht_nodes_find_each_other_among_liars: "dht-lies",
 }
 
 #[test]

@@ -24,6 +24,10 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs
 /// Time from the end of one refresh to the next: a young table has many buckets to fill, and nothing is in a hurry.
 const REFRESH_GAP: Duration = Duration::from_secs(5);
 
+/// Time from one change of our place to the next: whoever could make us believe one address after the other must not
+/// keep us from being found at any.
+const MOVE_GAP: Duration = Duration::from_secs(10 * 60);
+
 /// Most pings on their way: nodes we have heard of come to us faster than that.
 const MAX_PINGS: usize = 32;
 
@@ -118,6 +122,9 @@ pub(super) struct Node {
     bootstrap: Option<u32>,
     /// We have another place, whose neighbours are to be met, however many nodes are known.
     has_moved: bool,
+    /// Where others see us.
+    located: Option<IpAddr>,
+    may_move_at: Instant,
     bootstrap_at: Instant,
     retry: Duration,
     /// Whether a bootstrap has been tried at all.
@@ -141,6 +148,8 @@ impl Node {
             routers: Vec::new(),
             bootstrap: None,
             has_moved: false,
+            located: None,
+            may_move_at: now,
             bootstrap_at: now,
             retry: RETRY.0,
             tried: false,
@@ -154,12 +163,27 @@ impl Node {
         !self.tried || self.bootstrap.is_some()
     }
 
-    /// Others see us at this address: our place follows from it (BEP 42), if it does not already.
-    pub(super) fn located(&mut self, now: Instant, shared: &mut Shared, ip: IpAddr) {
-        if !is_fit(&NodeInfo {
-            id: self.id,
-            addr: (ip, 0).into(),
-        }) {
+    /// Others see us at this address: our place follows from it (BEP 42).
+    pub(super) fn located(&mut self, ip: IpAddr) {
+        self.located = Some(ip);
+    }
+
+    /// When to take another place; `None`: we are where we belong.
+    fn move_at(&self) -> Option<Instant> {
+        let is_astray = |ip: IpAddr| {
+            let (id, addr) = (self.id, (ip, 0).into());
+            !is_fit(&NodeInfo { id, addr })
+        };
+        self.located
+            .is_some_and(is_astray)
+            .then_some(self.may_move_at)
+    }
+
+    fn move_if_astray(&mut self, now: Instant, shared: &mut Shared) {
+        if let (Some(ip), Some(at)) = (self.located, self.move_at())
+            && now >= at
+        {
+            self.may_move_at = now + MOVE_GAP;
             self.id = NodeId::tied_to(ip, std::array::from_fn(|_| shared.rng.u8(..)));
             self.table = self.table.around(self.id, now);
             self.has_moved = true;
@@ -274,14 +298,15 @@ impl Node {
         let Some(query) = self.queries.answered(transaction, from) else {
             return;
         };
-        shared.outputs.extend(seen.map(|seen| Output::Seen {
-            by: from,
-            ip: seen.ip(),
-        }));
         let node = NodeInfo {
             id: response.id,
             addr: from,
         };
+        shared.outputs.extend(seen.map(|seen| Output::Seen {
+            by: from,
+            is_fit: is_fit(&node),
+            ip: seen.ip(),
+        }));
         if !self.routers.contains(&from) {
             let doubtful = self.table.answered(now, node);
             self.ping_doubtful(now, shared, doubtful);
@@ -351,6 +376,7 @@ impl Node {
         while let Some(overdue) = self.queries.overdue(now) {
             self.overdue(now, shared, overdue);
         }
+        self.move_if_astray(now, shared);
         if self.watch.is_due(now) {
             self.watch.settle(now, self.table.public(now));
         }
@@ -384,7 +410,7 @@ impl Node {
             .refresh_at()
             .filter(|_| self.refresh.is_none() && !self.table.is_empty());
         let refresh = refresh.map(|at| at.max(self.refresh_at));
-        [self.queries.deadline(), bootstrap, refresh]
+        [self.queries.deadline(), bootstrap, refresh, self.move_at()]
             .into_iter()
             .flatten()
             .min()

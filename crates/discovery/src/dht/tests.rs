@@ -722,6 +722,12 @@ fn our_id_follows_our_address_and_the_nodes_stay() {
     }
     hand.input(Input::Located(ip));
     assert_eq!(hand.dht.id(), id, "it fits");
+    let other: IpAddr = [8, 8, 5, 5].into();
+    hand.input(Input::Located(other));
+    assert_eq!(hand.dht.id(), id, "not twice in ten minutes");
+    hand.pass(Duration::from_secs(600));
+    assert!(hand.dht.id().is_tied_to(other));
+    let id = hand.dht.id();
     hand.input(Input::Located([192, 168, 1, 2].into()));
     assert_eq!(hand.dht.id(), id, "inside everything fits");
     let Body::Response(response) = hand.ask(addr(1), Query::Ping { id: met(1) }) else {
@@ -740,6 +746,7 @@ fn where_others_see_us_is_told_if_we_asked_them() {
     let bytes = answer.encode();
     let told = Output::Seen {
         by: addr(1),
+        is_fit: false,
         ip: seen.ip(),
     };
     let outputs = hand.input(Input::Packet {

@@ -111,7 +111,14 @@ impl DhtDriver {
                     }
                 });
             }
-            Output::Seen { by, ip } => driver.vote_as(Voter::Node, by.ip(), ip),
+            Output::Seen { by, is_fit, ip } => {
+                let voter = if is_fit {
+                    Voter::Node
+                } else {
+                    Voter::UnfitNode
+                };
+                driver.vote_as(voter, by.ip(), ip);
+            }
             Output::Peers { search, peers } => {
                 self.searches.borrow_mut().found(search, peers.len());
                 driver.peers_found(Searches::torrent(search), Source::Dht, peers);

@@ -1,16 +1,20 @@
 //! The DHT: who is found by whom, in a world where much goes wrong.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Report;
-use crate::dht::DhtWorld;
+use crate::dht::{DhtWorld, Manner};
 use crate::{NodeId, Origin};
 
 const CONTENT: [u8; 20] = [0x5a; 20];
 
 /// So many nodes, a quarter behind NATs, that joined through a few of those before them.
 fn network(origin: Origin, nodes: usize, loss: f64) -> (DhtWorld, Vec<NodeId>) {
-    let mut world = DhtWorld::new(origin, loss);
+    grow(DhtWorld::new(origin, loss), nodes)
+}
+
+fn grow(mut world: DhtWorld, nodes: usize) -> (DhtWorld, Vec<NodeId>) {
     let (mut all, mut open): (Vec<NodeId>, Vec<NodeId>) = (Vec::new(), Vec::new());
     for n in 0..nodes {
         let nat = n > 10 && world.rng().u8(..4) == 0;
@@ -111,5 +115,57 @@ pub fn endures(origin: Origin) -> Report {
     assert!(rate < 2.0, "{rate:.2} packets a second and node");
     report(&world).note(format!(
         "{rate:.2} packets a second and node, at least {least} good nodes"
+    ))
+}
+
+/// A fifth of the nodes lie: with ids next to whatever is looked for or with ids that fit, from a few networks or each
+/// from one of its own. Honest nodes have ids that fit, and find what honest nodes offer.
+pub fn resists(origin: Origin) -> Report {
+    let (mut world, all) = grow(DhtWorld::public(origin, 0.02), 300);
+    world.pass(Duration::from_secs(300));
+    let placed = all.iter().filter(|&&n| world.is_placed(n)).count();
+    assert!(
+        placed * 100 >= all.len() * 95,
+        "{placed} ids of {} fit",
+        all.len()
+    );
+
+    let (manner, networks) = match origin.seed % 4 {
+        0 => (Manner::Near, 75),
+        1 => (Manner::Near, 5),
+        2 => (Manner::Fitting, 75),
+        _ => (Manner::Fitting, 5),
+    };
+    let liar = |n: u8| SocketAddr::from(([66, 66 + n % networks, 6, n], 6881));
+    world.intrude(manner, (0..75).map(liar).collect(), 100);
+    world.pass(Duration::from_secs(20 * 60));
+
+    let (mut hits, mut asked, mut slowest) = (0, 0, Duration::ZERO);
+    for round in 0..5u8 {
+        let content = std::array::from_fn(|_| world.rng().u8(..));
+        let giver = all[world.rng().usize(..all.len())];
+        world.search(giver, content, Some(7000));
+        world.pass(Duration::from_secs(60));
+        let askers: Vec<_> = all.iter().skip(round.into()).step_by(20).copied().collect();
+        let begun = world.now();
+        let searches: Vec<_> = askers
+            .iter()
+            .map(|&n| (n, world.search(n, content, None)))
+            .collect();
+        world.pass(Duration::from_secs(120));
+        for (node, search) in searches {
+            let found = world.found(node, search);
+            let done = found.done.expect("a search ends within two minutes");
+            slowest = slowest.max(done - begun);
+            asked += 1;
+            hits += usize::from(found.peers.iter().any(|p| p.ip() == world.addr(giver).ip()));
+        }
+    }
+    assert!(hits * 100 >= asked * 97, "{hits} of {asked} found it");
+    let still = all.iter().filter(|&&n| world.is_placed(n)).count();
+    assert!(still >= placed, "the liars moved {} nodes", placed - still);
+    report(&world).note(format!(
+        "{manner:?} from {networks} networks: {hits} of {asked} found it, the slowest in {:.1} s",
+        slowest.as_secs_f64()
     ))
 }
