@@ -5,15 +5,23 @@
 //! anything that reads or writes without blocking, such as a [`Stream`]: TCP or uTP, plain or
 //! encrypted.
 //!
+//! An [`Egress`] says how anything of ours leaves this computer: from which address and interface, through which
+//! [`proxy`].
+//!
 //! Not here: what messages mean, where buffers come from, when to read.
 
+mod egress;
 pub mod mse;
 mod outbox;
+pub mod proxy;
 mod receiver;
 mod stream;
 pub mod tcp;
+mod udp;
 pub mod utp;
 
+pub use egress::{Egress, interface_addrs};
 pub use outbox::Outbox;
 pub use receiver::{AHEAD, Receiver, Step};
 pub use stream::{Encryption, Stream, Wire};
+pub use udp::{Path, Udp};

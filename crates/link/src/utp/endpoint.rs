@@ -7,11 +7,11 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 
 use super::conn::{Conn, End, State};
 use super::packet::{HEADER, Header, Kind, Packet};
+use crate::Udp;
 
 /// Largest datagram looked at, in bytes: neither uTP nor the DHT has larger ones.
 const DATAGRAM_MAX: usize = 2048;
@@ -29,7 +29,7 @@ type Key = (SocketAddr, u16);
 
 /// A UDP socket with its uTP connections. [`run`](Self::run) it.
 pub struct Endpoint {
-    udp: UdpSocket,
+    udp: Udp,
     /// Others may dial.
     accepts: bool,
     epoch: Instant,
@@ -59,7 +59,7 @@ struct Entry {
 impl Endpoint {
     /// Takes a socket. `seed`: what nobody can foresee; numbers of connections come from it. `accepts`: others may
     /// dial.
-    pub fn new(udp: UdpSocket, seed: u64, accepts: bool) -> Rc<Endpoint> {
+    pub fn new(udp: Udp, seed: u64, accepts: bool) -> Rc<Endpoint> {
         Rc::new(Endpoint {
             udp,
             accepts,
@@ -74,12 +74,9 @@ impl Endpoint {
         })
     }
 
-    /// Where it is bound.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.udp.local_addr()
+    /// The way its datagrams take.
+    pub fn udp(&self) -> &Udp {
+        &self.udp
     }
 
     /// Sends a datagram that has nothing to do with uTP. It may be lost, as on the way.
@@ -147,13 +144,13 @@ impl Endpoint {
         loop {
             for _ in 0..BATCH {
                 match self.udp.try_recv_from(&mut buffer) {
-                    Ok((n, from)) => match Packet::parse(&buffer[..n]) {
+                    Ok((part, from)) => match Packet::parse(&buffer[part.clone()]) {
                         Some(packet) => {
                             if let Some(key) = self.receive(from, &packet, &mut dialled) {
                                 touched.insert(key);
                             }
                         }
-                        None => other(&buffer[..n], from),
+                        None => other(&buffer[part], from),
                     },
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     // Somebody we sent to is not there; that is no trouble of the socket.
@@ -474,9 +471,9 @@ mod tests {
     use tokio::task::LocalSet;
 
     async fn endpoint(accepts: bool) -> (Rc<Endpoint>, SocketAddr) {
-        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = Endpoint::new(udp, 7, accepts);
-        let addr = endpoint.local_addr().unwrap();
+        let udp = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let addr = udp.local_addr().unwrap();
+        let endpoint = Endpoint::new(udp.into(), 7, accepts);
         (endpoint, addr)
     }
 
