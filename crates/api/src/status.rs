@@ -64,8 +64,21 @@ pub struct Status {
     pub content: Option<String>,
     /// Sums, and what is in effect now.
     pub totals: Totals,
+    /// How it reaches others and is reached.
+    pub network: Network,
     /// What a person should know: a port that was taken, a database that was rebuilt.
     pub warnings: Vec<String>,
+}
+
+/// How a daemon reaches others and is reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Network {
+    /// The proxy it goes through, without name and password; `null`: none.
+    pub proxy: Option<String>,
+    /// What cannot go through the proxy does not leave at all.
+    pub proxy_required: bool,
+    /// What a person should know of it, in sentences: what is off and why, what does not answer.
+    pub notes: Vec<String>,
 }
 
 /// A link that logs a browser in.

@@ -158,7 +158,8 @@ impl Configuration {
     pub fn usual() -> Configuration {
         let settings = serde_json::to_value(Settings::default()).expect("settings are JSON");
         let start = json!({
-            "listen": "", "api": API, "api_names": [], "content": CONTENT, "dht": true, "dht_bootstrap": [],
+            "listen": "", "api": API, "api_names": [], "content": CONTENT, "interface": "",
+            "proxy": "", "proxy_required": false, "dht": true, "dht_bootstrap": [],
             "local_discovery": true, "trackers": true, "utp": true, "encryption": "prefer", "log": LOG,
         });
         let usual = |key: &Key| {
@@ -193,7 +194,9 @@ impl Configuration {
         for key in keys::all() {
             let name = key.variable();
             let Some(text) = read(&name) else { continue };
-            let failed = |why: String| Failure::usage(format!("{name} cannot be {text}: {why}."));
+            let failed = |why: String| {
+                Failure::usage(format!("{name} cannot be {}: {why}.", key.quoted(&text)))
+            };
             let mut value = key.read(&text).map_err(failed)?;
             if key.negated() {
                 value = json!(value == json!(false));
@@ -238,7 +241,8 @@ impl Configuration {
         let kept: Map<String, Value> = self
             .iter()
             .map(|(key, set)| {
-                let kept = json!({ "value": set.value, "origin": set.origin.to_string() });
+                let value = key.public(&set.value);
+                let kept = json!({ "value": value, "origin": set.origin.to_string() });
                 (key.name.to_owned(), kept)
             })
             .collect();
@@ -282,6 +286,9 @@ impl Configuration {
         node::Config {
             bind: bind.addr,
             port: bind.port,
+            interface: some_text(self.text("interface")),
+            proxy: self.text("proxy").parse().ok(),
+            proxy_required: self.switch("proxy_required"),
             dht: self.switch("dht"),
             dht_bootstrap: self.list("dht_bootstrap"),
             local_discovery: self.switch("local_discovery"),
@@ -324,6 +331,11 @@ impl Configuration {
             .map(|key| key.name)
             .collect()
     }
+}
+
+/// A text, unless it is empty.
+fn some_text(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 fn is_setting(key: &Key) -> bool {

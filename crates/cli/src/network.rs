@@ -35,6 +35,8 @@ pub struct NodeFlags {
     /// Listen only here; without a port on 6881, or another if that is taken.
     #[arg(long, value_name = "ADDR[:PORT]", env = "STARLING_BIND")]
     pub bind: Option<Bind>,
+    #[command(flatten)]
+    pub proxy: ProxyFlags,
     /// Do not take part in the DHT, the network that finds peers without a tracker.
     #[arg(long, env = "STARLING_NO_DHT", value_parser = FalseyValueParser::new())]
     pub no_dht: bool,
@@ -65,6 +67,50 @@ pub struct NodeFlags {
     )]
     pub encryption: Encryption,
 }
+
+/// By what way everything leaves.
+#[derive(clap::Args, Default)]
+#[command(next_help_heading = "Network")]
+pub struct ProxyFlags {
+    /// Leave by this network interface alone, such as tun0; while it is away, nothing leaves.
+    #[arg(long, value_name = "NAME", env = "STARLING_INTERFACE")]
+    pub interface: Option<String>,
+    /// Go through this proxy: socks5://HOST:PORT or http://HOST:PORT, with NAME:PASSWORD@ before the host if it wants
+    /// them. Others on this computer can read a command line: a password is better set as STARLING_PROXY.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "STARLING_PROXY",
+        hide_env_values = true
+    )]
+    pub proxy: Option<String>,
+    /// What cannot go through the proxy does not leave at all.
+    #[arg(long, env = "STARLING_PROXY_REQUIRED", value_parser = FalseyValueParser::new())]
+    pub proxy_required: bool,
+}
+
+impl ProxyFlags {
+    /// How what is ours leaves.
+    pub fn egress(&self) -> Result<node::Egress, Failure> {
+        let given = |text: &&String| !text.is_empty();
+        let proxy = self.proxy.as_ref().filter(given).map(|text| text.parse());
+        let proxy = proxy
+            .transpose()
+            .map_err(|error| Failure::usage(format!("--proxy cannot be meant: {error}.")))?;
+        if self.proxy_required && proxy.is_none() {
+            return Err(Failure::usage(NO_PROXY));
+        }
+        Ok(node::Egress {
+            interface: self.interface.clone().filter(|name| !name.is_empty()),
+            proxy,
+            required: self.proxy_required,
+            ..node::Egress::default()
+        })
+    }
+}
+
+/// Said where a proxy is required and none is named.
+pub const NO_PROXY: &str = "proxy-required is set, and no proxy is named: set proxy too.";
 
 /// Which connections are encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -165,6 +211,7 @@ impl NetworkFlags {
     pub fn config(&self) -> Result<node::Config, Failure> {
         let NodeFlags {
             bind,
+            proxy,
             no_dht,
             dht_bootstrap,
             no_local_discovery,
@@ -172,8 +219,12 @@ impl NetworkFlags {
             no_utp,
             encryption,
         } = &self.node;
+        let egress = proxy.egress()?;
         Ok(node::Config {
             bind: bind.and_then(|bind| bind.addr),
+            interface: egress.interface,
+            proxy: egress.proxy,
+            proxy_required: egress.required,
             port: bind.and_then(|bind| bind.port),
             dht: !no_dht,
             dht_bootstrap: dht_bootstrap.clone(),
@@ -189,7 +240,12 @@ impl NetworkFlags {
 
     /// The peers of `--peer`, names looked up.
     pub fn peers(&self) -> Result<Vec<SocketAddr>, Failure> {
-        self.peers.look_up()
+        self.peers.look_up(self.node.proxy.proxy_required)
+    }
+
+    /// How what is fetched before there is a node leaves.
+    pub fn egress(&self) -> Result<node::Egress, Failure> {
+        Ok(self.config()?.egress())
     }
 
     /// The folder that stays from one run to the next.
@@ -199,8 +255,11 @@ impl NetworkFlags {
 
     /// Refuses flags on the command line that a daemon, which has its own, cannot follow.
     pub fn suit_daemon(&self, context: &Context, pid: u32) -> Result<(), Failure> {
-        const OWN: [(&str, &str); 7] = [
+        const OWN: [(&str, &str); 10] = [
             ("bind", "--bind"),
+            ("interface", "--interface"),
+            ("proxy", "--proxy"),
+            ("proxy_required", "--proxy-required"),
             ("no_dht", "--no-dht"),
             ("dht_bootstrap", "--dht-bootstrap"),
             ("no_local_discovery", "--no-local-discovery"),
@@ -219,10 +278,15 @@ impl NetworkFlags {
 }
 
 impl PeerFlags {
-    /// The peers, names looked up.
-    pub fn look_up(&self) -> Result<Vec<SocketAddr>, Failure> {
+    /// The peers, names looked up unless that is for a proxy alone to do.
+    pub fn look_up(&self, addresses_only: bool) -> Result<Vec<SocketAddr>, Failure> {
         let mut peers = Vec::new();
         for peer in self.peers.iter().filter(|peer| !peer.is_empty()) {
+            if addresses_only && peer.parse::<SocketAddr>().is_err() {
+                return Err(Failure::usage(format!(
+                    "{peer} is no address, and names are not looked up beside the proxy (proxy-required)."
+                )));
+            }
             let found = peer
                 .to_socket_addrs()
                 .map_err(|error| match peer.rsplit_once(':') {

@@ -99,10 +99,14 @@ pub fn read_torrent(path: &Path) -> Result<Metainfo, Failure> {
 }
 
 /// Fetches and checks a torrent file by its URL.
-pub fn fetch_torrent(url: &str, interrupt: &Interrupt) -> Result<Metainfo, Failure> {
+pub fn fetch_torrent(
+    url: &str,
+    egress: node::Egress,
+    interrupt: &Interrupt,
+) -> Result<Metainfo, Failure> {
     let (sender, answer) = mpsc::channel();
     let wanted = url.to_owned();
-    std::thread::spawn(move || sender.send(node::fetch_torrent(&wanted)));
+    std::thread::spawn(move || sender.send(node::fetch_torrent(&wanted, &egress)));
     let fetched = loop {
         match answer.recv_timeout(PATIENCE) {
             Ok(fetched) => break fetched,
@@ -133,13 +137,31 @@ pub fn fetch_torrent(url: &str, interrupt: &Interrupt) -> Result<Metainfo, Failu
 }
 
 /// What is known of a source before any peer is asked.
-pub fn known(context: &Context, pasted: Pasted) -> Result<Source, Failure> {
+pub fn known(
+    context: &Context,
+    pasted: Pasted,
+    egress: impl FnOnce() -> Result<node::Egress, Failure>,
+) -> Result<Source, Failure> {
     Ok(match pasted {
         Pasted::Magnet(magnet) => Source::Magnet(magnet),
         Pasted::Hash(hashes) => Source::Hash(hashes),
         Pasted::File(path) => Source::Metainfo(Box::new(read_torrent(&path)?)),
-        Pasted::Url(url) => Source::Metainfo(Box::new(fetch_torrent(&url, &context.interrupt)?)),
+        Pasted::Url(url) => Source::Metainfo(Box::new(fetch_torrent(
+            &url,
+            egress()?,
+            &context.interrupt,
+        )?)),
     })
+}
+
+/// As a daemon is given it, which fetches URLs by its own way.
+pub fn for_daemon(context: &Context, pasted: Pasted) -> Result<api::Source, Failure> {
+    match pasted {
+        Pasted::Url(url) => Ok(api::Source::Text(url)),
+        other => Ok(to_api(&known(context, other, || {
+            Ok(node::Egress::default())
+        })?)),
+    }
 }
 
 /// The same, as a daemon is given it.

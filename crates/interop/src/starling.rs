@@ -72,6 +72,7 @@ pub struct Starling {
     dht: bool,
     local: bool,
     bound: bool,
+    fenced: bool,
     args: Vec<String>,
     variables: Vec<(String, OsString)>,
     runs: u32,
@@ -86,6 +87,7 @@ impl Starling {
             dht: false,
             local: false,
             bound: false,
+            fenced: false,
             args: Vec::new(),
             variables: Vec::new(),
             runs: 0,
@@ -127,6 +129,18 @@ impl Starling {
     /// File permissions hold for it, even if root runs the tests.
     pub fn bound_by_permissions(mut self) -> Starling {
         self.bound = true;
+        self
+    }
+
+    /// It uses local discovery where it is.
+    pub fn with_local_discovery(mut self) -> Starling {
+        self.local = true;
+        self
+    }
+
+    /// What it sends is watched by a [`Fence`](crate::Fence).
+    pub fn fenced(mut self) -> Starling {
+        self.fenced = true;
         self
     }
 
@@ -228,6 +242,13 @@ impl Starling {
             command = Command::new("setpriv");
             let without = "--bounding-set=-dac_override,-dac_read_search";
             command.arg(without).arg(binary());
+        }
+        if self.fenced {
+            command = Command::new("setpriv");
+            let group = crate::proxy::FENCED.to_string();
+            command
+                .args(["--regid", &group, "--clear-groups"])
+                .arg(binary());
         }
         command
             .args(args)

@@ -135,10 +135,19 @@ impl Egress {
             return Err(io::ErrorKind::AddrNotAvailable.into());
         }
         let socket = raw(addr, kind)?;
-        if let Some(interface) = &self.interface {
-            confine(&socket, interface, addr.is_ipv6())?;
-        }
+        self.confine(&socket, addr.is_ipv6())?;
         Ok(socket)
+    }
+
+    /// Lets a socket use no other interface than this one says.
+    ///
+    /// # Errors
+    /// The interface is away, or the system has no way to do it.
+    pub fn confine(&self, socket: &Socket, v6: bool) -> io::Result<()> {
+        match &self.interface {
+            Some(interface) => confine(socket, interface, v6),
+            None => Ok(()),
+        }
     }
 }
 

@@ -9,7 +9,9 @@ use torrent::ids::InfoHashes;
 use torrent::magnet::Magnet;
 use torrent::metainfo::{Info, Metainfo};
 
-pub use link::Encryption;
+/// A proxy: what it speaks, where it is, and who we are to it.
+pub use link::proxy::Proxy;
+pub use link::{Egress, Encryption};
 /// What a file looked like: its length and time.
 pub use store::Fingerprint;
 /// One transfer of a node.
@@ -22,6 +24,12 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Address to listen on; `None`: all, IPv4 and IPv6.
     pub bind: Option<IpAddr>,
+    /// The interface all that is ours goes over; `None`: any. While it is away, nothing leaves.
+    pub interface: Option<String>,
+    /// The proxy that what it can carry goes through.
+    pub proxy: Option<Proxy>,
+    /// What the proxy cannot carry does not leave at all.
+    pub proxy_required: bool,
     /// Port to listen on; 0: any that is free; `None`: 6881, or any if that is taken.
     pub port: Option<u16>,
     /// Take part in the mainline DHT.
@@ -52,6 +60,9 @@ impl Config {
         Config {
             state_dir,
             bind: None,
+            interface: None,
+            proxy: None,
+            proxy_required: false,
             port: None,
             dht: true,
             dht_bootstrap: Vec::new(),
@@ -63,6 +74,16 @@ impl Config {
             limit_up: 0,
             report: None,
             dormancy: None,
+        }
+    }
+
+    /// How what is ours leaves this computer.
+    pub fn egress(&self) -> Egress {
+        Egress {
+            bind: self.bind,
+            interface: self.interface.clone(),
+            proxy: self.proxy.clone(),
+            required: self.proxy_required,
         }
     }
 }

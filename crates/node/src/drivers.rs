@@ -12,6 +12,7 @@ pub(crate) mod dormant;
 pub(crate) mod external;
 pub(crate) mod local;
 pub(crate) mod manage;
+pub(crate) mod proxy;
 pub(crate) mod reading;
 pub(crate) mod report;
 pub(crate) mod road;
@@ -22,12 +23,12 @@ pub(crate) mod waiting;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use link::{Encryption, Wire};
+use link::{Egress, Encryption, Wire};
 use store::{BlockRun, Done, READ_MAX, ReadBuf, Store, StoreError};
 use swarm::{ConnId, Input, Output, PieceDigest, Session, TorrentId};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -66,7 +67,9 @@ pub(crate) struct Driver {
     pub use_trackers: bool,
     pub encryption: Encryption,
     pub peer_id: [u8; 20],
-    pub bind: Option<IpAddr>,
+    /// How what is ours leaves this computer.
+    pub egress: Egress,
+    pub proxy: proxy::Proxying,
     pub listening: SocketAddr,
     roads: RefCell<BTreeMap<ConnId, Rc<Road>>>,
     pub transfers: RefCell<BTreeMap<TorrentId, Transfer>>,
@@ -115,7 +118,7 @@ pub(crate) struct Parts {
     pub use_trackers: bool,
     pub encryption: Encryption,
     pub peer_id: [u8; 20],
-    pub bind: Option<IpAddr>,
+    pub egress: Egress,
     pub listening: SocketAddr,
     pub may_sleep: bool,
     pub events: EventSink,
@@ -140,12 +143,13 @@ impl Driver {
             dht: parts.dht,
             outside: external::Outside::default(),
             local: parts.local,
-            web: Web::new(parts.bind),
+            web: Web::new(&parts.egress),
             trackers: trackers::Trackers::default(),
             use_trackers: parts.use_trackers,
             encryption: parts.encryption,
             peer_id: parts.peer_id,
-            bind: parts.bind,
+            proxy: proxy::Proxying::default(),
+            egress: parts.egress,
             listening: parts.listening,
             roads: RefCell::default(),
             transfers: RefCell::default(),
@@ -531,7 +535,8 @@ impl Driver {
             return Vec::new();
         };
         let followings = self.followings.borrow();
-        let mut words: Vec<String> = followings.get(&id).map(|f| f.words()).unwrap_or_default();
+        let mut words: Vec<String> = self.proxy.trouble().into_iter().collect();
+        words.extend(followings.get(&id).into_iter().flat_map(|f| f.words()));
         if !t.private() {
             words.extend(self.dht.as_ref().map(|dht| dht.words(id)));
         }

@@ -18,6 +18,9 @@ pub enum StartError {
         /// Why not.
         source: std::io::Error,
     },
+    /// All is to go through a proxy, and there is none.
+    #[error("all is to go through a proxy (proxy-required), and no proxy is named: set proxy too")]
+    NoProxy,
     /// The state folder cannot be made.
     #[error("cannot use the folder {}: {source}. Set STARLING_HOME to one you can write to", path.display())]
     State {

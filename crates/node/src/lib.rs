@@ -15,8 +15,8 @@ mod node;
 mod web;
 
 pub use api::{
-    Config, Encryption, Event, Fingerprint, Options, Place, Problem, ProblemKind, Report, Source,
-    Status, TorrentId,
+    Config, Egress, Encryption, Event, Fingerprint, Options, Place, Problem, ProblemKind, Proxy,
+    Report, Source, Status, TorrentId,
 };
 pub use error::{AddError, StartError};
 pub use node::Node;

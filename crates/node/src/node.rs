@@ -1,12 +1,13 @@
 //! The handle to a node, and the thread behind it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use link::Egress;
 use store::Store;
 use swarm::{Session, TorrentId};
 use tokio::net::TcpListener;
@@ -41,6 +42,7 @@ pub struct Node {
     thread: Mutex<Option<JoinHandle<()>>>,
     events: Mutex<Option<Receiver<Event>>>,
     listening: SocketAddr,
+    egress: Egress,
     next_id: std::sync::atomic::AtomicU32,
 }
 
@@ -67,6 +69,7 @@ impl Node {
             path: config.state_dir.clone(),
             source,
         })?;
+        let egress = config.egress();
         let (commands, inbox) = tokio_mpsc::unbounded_channel();
         let (started_sender, started) = mpsc::channel();
         let thread = std::thread::Builder::new()
@@ -99,6 +102,7 @@ impl Node {
             thread: Mutex::new(Some(thread)),
             events: Mutex::default(),
             listening,
+            egress,
             next_id,
         })
     }
@@ -106,6 +110,11 @@ impl Node {
     /// Where it listens; the address is unspecified if it listens on all.
     pub fn listening(&self) -> SocketAddr {
         self.listening
+    }
+
+    /// How what is its leaves this computer.
+    pub(crate) fn egress(&self) -> &Egress {
+        &self.egress
     }
 
     /// What happens from now on. Only the first call gives it.
@@ -201,7 +210,13 @@ impl Drop for Node {
 }
 
 async fn begin(config: Config, keep: Keep, events: EventSink) -> Result<Rc<Driver>, StartError> {
-    let listeners = listen(config.bind, config.port)?;
+    let egress = config.egress();
+    if egress.required && egress.proxy.is_none() {
+        return Err(StartError::NoProxy);
+    }
+    // Nobody from outside may come in beside a proxy that all has to go through.
+    let inside = egress.only_proxy().map(|_| Ipv4Addr::LOCALHOST.into());
+    let listeners = listen(&egress, inside.or(config.bind), config.port)?;
     let listening = listeners[0].local_addr()?;
 
     let mut seed = [0; 8];
@@ -217,7 +232,7 @@ async fn begin(config: Config, keep: Keep, events: EventSink) -> Result<Rc<Drive
     )?;
 
     let datagrams = match config.dht || config.utp {
-        true => Datagrams::open(config.bind, listening.port(), config.utp)?,
+        true => Datagrams::open(&egress, listening.port(), config.utp)?,
         false => Datagrams::none(),
     };
     let dht = match config.dht {
@@ -239,8 +254,8 @@ async fn begin(config: Config, keep: Keep, events: EventSink) -> Result<Rc<Drive
     getrandom::fill(&mut engine.peer_id[8..]).map_err(std::io::Error::other)?;
     let peer_id = engine.peer_id;
     let session = Session::new(engine, u64::from_le_bytes(seed), Instant::now());
-    let local = match config.local_discovery {
-        true => LocalDriver::open(config.bind, listening.port()),
+    let local = match config.local_discovery && egress.only_proxy().is_none() {
+        true => LocalDriver::open(&egress, listening.port()),
         false => None,
     };
     let driver = Rc::new(Driver::new(Parts {
@@ -253,7 +268,7 @@ async fn begin(config: Config, keep: Keep, events: EventSink) -> Result<Rc<Drive
         use_trackers: config.trackers,
         encryption: config.encryption,
         peer_id,
-        bind: config.bind,
+        egress,
         listening,
         may_sleep: config.dormancy.is_some(),
         events,
@@ -265,6 +280,7 @@ async fn begin(config: Config, keep: Keep, events: EventSink) -> Result<Rc<Drive
     tokio::task::spawn_local(drivers::keep_time(driver.clone()));
     tokio::task::spawn_local(drivers::hear_disk(driver.clone(), done));
     drivers::datagrams::run(&driver);
+    drivers::proxy::run(&driver);
     tokio::task::spawn_local(drivers::dht::run(driver.clone()));
     tokio::task::spawn_local(drivers::local::run(driver.clone()));
     tokio::task::spawn_local(drivers::trackers::run(driver.clone()));
@@ -279,23 +295,27 @@ async fn begin(config: Config, keep: Keep, events: EventSink) -> Result<Rc<Drive
 
 /// Listens where asked: on every address unless one is named, on the usual port unless one is
 /// named or it is taken.
-fn listen(bind: Option<IpAddr>, port: Option<u16>) -> Result<Vec<TcpListener>, StartError> {
+fn listen(
+    egress: &Egress,
+    bind: Option<IpAddr>,
+    port: Option<u16>,
+) -> Result<Vec<TcpListener>, StartError> {
     let ips = bind.map_or(link::tcp::everywhere().to_vec(), |ip| vec![ip]);
     let first = SocketAddr::new(ips[0], port.unwrap_or(USUAL_PORT));
-    let mut listener = link::tcp::listen(first);
+    let mut listener = egress.listen(first);
     if listener.is_err() && port.is_none() {
-        listener = link::tcp::listen(SocketAddr::new(ips[0], 0));
+        listener = egress.listen(SocketAddr::new(ips[0], 0));
     }
     let mut listeners = match (listener, ips.get(1)) {
         (Ok(listener), _) => vec![listener],
         // A machine without IPv4.
         (Err(source), Some(&v6)) => vec![
-            link::tcp::listen(SocketAddr::new(v6, first.port())).map_err(|_| {
-                StartError::Listen {
+            egress
+                .listen(SocketAddr::new(v6, first.port()))
+                .map_err(|_| StartError::Listen {
                     addr: first,
                     source,
-                }
-            })?,
+                })?,
         ],
         (Err(source), None) => {
             return Err(StartError::Listen {
@@ -310,7 +330,7 @@ fn listen(bind: Option<IpAddr>, port: Option<u16>) -> Result<Vec<TcpListener>, S
         .filter(|_| listeners[0].local_addr().is_ok_and(|a| a.is_ipv4()))
     {
         // Without IPv6, IPv4 alone will do.
-        listeners.extend(link::tcp::listen(SocketAddr::new(second, port)).ok());
+        listeners.extend(egress.listen(SocketAddr::new(second, port)).ok());
     }
     Ok(listeners)
 }

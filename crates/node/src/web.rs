@@ -12,9 +12,17 @@ use std::time::Duration;
 
 use discovery::scope::Scope;
 use discovery::tracker::rules::redirect_allowed;
+use link::Egress;
+use link::proxy::{Proxy, Scheme, Target};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::{Client, Url, header, redirect};
+use reqwest::{Client, NoProxy, Url, header, redirect};
 
+use crate::drivers::proxy::passes_by;
+
+/// Neighbours, whom no proxy could reach, as the HTTP client wants them.
+const NEAR: &str = "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,169.254.0.0/16,::1,fc00::/7,fe80::/10";
+/// Stands for a place that only a proxy knows (RFC 5737).
+const OUTSIDE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 /// Steps of a redirect followed.
 const REDIRECTS: usize = 5;
 /// One request with all its redirects.
@@ -104,31 +112,79 @@ impl Resolve for Pins {
 pub struct Web {
     client: OnceCell<Client>,
     pins: Pins,
-    bind: Option<IpAddr>,
+    egress: Egress,
 }
 
 impl Web {
-    /// Connections leave from `bind`, if given.
-    pub fn new(bind: Option<IpAddr>) -> Web {
+    /// Connections leave as `egress` says.
+    pub fn new(egress: &Egress) -> Web {
         Web {
             client: OnceCell::new(),
             pins: Pins::default(),
-            bind,
+            egress: egress.clone(),
         }
     }
 
     fn client(&self) -> &Client {
         self.client.get_or_init(|| {
-            Client::builder()
+            let mut builder = Client::builder()
                 .dns_resolver(self.pins.clone())
                 .redirect(redirect::Policy::none())
-                .local_address(self.bind.filter(|ip| !ip.is_unspecified()))
+                .local_address(self.egress.bind.filter(|ip| !ip.is_unspecified()))
                 .user_agent(concat!("Starling/", env!("CARGO_PKG_VERSION")))
                 .pool_max_idle_per_host(0)
-                .no_proxy()
+                .no_proxy();
+            if let Some(proxy) = &self.egress.proxy {
+                builder = builder.proxy(through(proxy, self.egress.required));
+            }
+            #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+            if let Some(interface) = &self.egress.interface {
+                builder = builder.interface(interface);
+            }
+            // A client of another kind might go beside the proxy.
+            builder
                 .build()
-                .unwrap_or_default()
+                .expect("the platform's TLS can be set up, which nothing from outside can change")
         })
+    }
+
+    /// Whether the proxy is what finds and reaches this host.
+    fn is_proxied(&self, url: &Url) -> bool {
+        let host = url.host_str().unwrap_or_default();
+        match Target::new(host, 0) {
+            Target::Addr(addr) => !passes_by(&self.egress, addr.ip()),
+            Target::Name(..) => self.egress.proxy.is_some(),
+        }
+    }
+
+    /// Where a step leads, as far as we can know; for what goes through a proxy, where the proxy is.
+    async fn pin(&self, url: &Url, v6: Option<bool>) -> Result<Vec<SocketAddr>, FetchError> {
+        let (Some(proxy), true) = (&self.egress.proxy, self.is_proxied(url)) else {
+            let addrs = resolve(url, v6).await?;
+            self.keep_pin(url.host_str().unwrap_or_default(), addrs.clone());
+            return Ok(addrs);
+        };
+        let away = |why: std::io::Error| FetchError::Connect {
+            host: proxy.to_string(),
+            why: why.to_string(),
+        };
+        let at = tokio::net::lookup_host((proxy.host.as_str(), proxy.port)).await;
+        self.keep_pin(&proxy.host, at.map_err(away)?.collect());
+        let host = url.host_str().unwrap_or_default();
+        Ok(match Target::new(host, 0) {
+            Target::Addr(addr) => vec![addr],
+            Target::Name(name, _) if name.eq_ignore_ascii_case("localhost") => {
+                vec![([127, 0, 0, 1], 0).into()]
+            }
+            Target::Name(..) => Vec::new(),
+        })
+    }
+
+    fn keep_pin(&self, host: &str, addrs: Vec<SocketAddr>) {
+        let name = host.trim_matches(['[', ']']).to_owned();
+        if let Ok(mut pins) = self.pins.0.lock() {
+            pins.insert(name, addrs);
+        }
     }
 
     /// Fetches a URL, over IPv4 or IPv6 only if `family` says so.
@@ -168,19 +224,21 @@ impl Web {
         let mut from = None;
         for _ in 0..REDIRECTS {
             let host = url.host_str().unwrap_or_default().to_owned();
-            let addrs = resolve(&url, v6).await?;
+            let addrs = self.pin(&url, v6).await?;
             for addr in &addrs {
                 judge(&url, addr.ip(), trust, from)?;
             }
-            from = addrs.first().map(|a| a.ip());
-            let name = host.trim_matches(['[', ']']).to_owned();
-            if let Ok(mut pins) = self.pins.0.lock() {
-                pins.insert(name, addrs);
-            }
+            // Where a name leads that only the proxy knows counts as outside: from there nothing leads inward.
+            from = Some(addrs.first().map_or(OUTSIDE, |a| a.ip()));
             let sent = self.client().get(url.clone()).send().await;
             let mut response = sent.map_err(|e| FetchError::Connect {
                 host: host.clone(),
-                why: plain(&e),
+                why: match &self.egress.proxy {
+                    Some(proxy) if self.is_proxied(&url) => {
+                        format!("through {proxy}: {}", plain(&e))
+                    }
+                    _ => plain(&e),
+                },
             })?;
             let status = response.status();
             if status.is_redirection() {
@@ -274,11 +332,34 @@ fn plain(error: &reqwest::Error) -> String {
     inner.to_string()
 }
 
+/// A proxy as the HTTP client knows it: names are looked up there, and neighbours are reached directly unless nothing
+/// may be.
+fn through(proxy: &Proxy, required: bool) -> reqwest::Proxy {
+    let scheme = match proxy.scheme {
+        Scheme::Socks5 => "socks5h",
+        Scheme::Http => "http",
+    };
+    let host = match proxy.host.contains(':') {
+        true => format!("[{}]", proxy.host),
+        false => proxy.host.clone(),
+    };
+    let url = Url::parse(&format!("{scheme}://{host}:{}", proxy.port));
+    let mut url = url.expect("a proxy has been parsed, and its parts make a URL");
+    if let Some(login) = &proxy.login {
+        // Only a URL without a host has no place for them.
+        let _ = url.set_username(&login.name);
+        let _ = url.set_password(Some(&login.password));
+    }
+    let through = reqwest::Proxy::all(url).expect("its scheme is one that the client knows");
+    let near = (!required).then(|| NoProxy::from_string(NEAR));
+    through.no_proxy(near.flatten())
+}
+
 /// Fetches a torrent file by a URL the person gave. Blocks; for programs that run no node yet.
 ///
 /// # Errors
 /// See [`FetchError`].
-pub fn fetch_torrent(url: &str) -> Result<Vec<u8>, FetchError> {
+pub fn fetch_torrent(url: &str, egress: &Egress) -> Result<Vec<u8>, FetchError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -286,7 +367,7 @@ pub fn fetch_torrent(url: &str) -> Result<Vec<u8>, FetchError> {
         host: String::new(),
         why: e.to_string(),
     })?;
-    runtime.block_on(Web::new(None).get(url, Trust::Person, None, MOST_TORRENT))
+    runtime.block_on(Web::new(egress).get(url, Trust::Person, None, MOST_TORRENT))
 }
 
 #[cfg(test)]
@@ -315,7 +396,7 @@ mod tests {
             .enable_all()
             .build()
             .unwrap();
-        runtime.block_on(Web::new(None).get(url, trust, None, limit))
+        runtime.block_on(Web::new(&Egress::default()).get(url, trust, None, limit))
     }
 
     fn ok(body: &str) -> String {

@@ -35,6 +35,10 @@ const INTEROP: &[Package] = &[
         present: || installed("curl"),
     },
     Package {
+        name: "dante-server",
+        present: || installed("danted"),
+    },
+    Package {
         name: "debian-archive-keyring",
         present: || Path::new("/usr/share/keyrings/debian-archive-keyring.gpg").exists(),
     },
@@ -49,6 +53,10 @@ const INTEROP: &[Package] = &[
     Package {
         name: "iproute2",
         present: || installed("ip"),
+    },
+    Package {
+        name: "microsocks",
+        present: || installed("microsocks"),
     },
     Package {
         name: "miniupnpd-nftables",
@@ -74,6 +82,10 @@ const INTEROP: &[Package] = &[
     Package {
         name: "systemd",
         present: || installed("systemd-analyze") && installed("systemd-socket-activate"),
+    },
+    Package {
+        name: "tinyproxy",
+        present: || installed("tinyproxy"),
     },
 ];
 

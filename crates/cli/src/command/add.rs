@@ -73,6 +73,8 @@ impl Add {
             .iter()
             .map(|source| source::recognise(source))
             .collect::<Result<Vec<_>, _>>()?;
+        let remote = Remote::need(context, &self.home)?;
+        let addresses_only = remote.status.network.proxy_required;
         let options = AddOptions {
             folder: self.dir.as_deref().map(whole).transpose()?,
             label: self.label,
@@ -87,7 +89,7 @@ impl Add {
             preallocate: self.preallocate,
             peers: self
                 .peers
-                .look_up()?
+                .look_up(addresses_only)?
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
@@ -95,10 +97,9 @@ impl Add {
             goals: self.goals.over(None),
             ..AddOptions::default()
         };
-        let remote = Remote::need(context, &self.home)?;
         which::each(context, pasted, |pasted| {
             let add = Request {
-                source: source::to_api(&source::known(context, pasted)?),
+                source: source::for_daemon(context, pasted)?,
                 options: options.clone(),
             };
             let row = remote.ask(remote.client().add(add))?;

@@ -90,12 +90,12 @@ impl Show {
             context.console.event(&json!({
                 "event": "key",
                 "key": key.name,
-                "value": set.value,
+                "value": key.public(&set.value),
                 "origin": origin,
                 "variable": key.variable(),
             }));
             // A key without a value is one that a file leaves out.
-            let line = match key.write(&set.value) {
+            let line = match key.write(&key.public(&set.value)) {
                 Some(value) => format!("{} = {value}", key.name),
                 None => format!("# {} is not set", key.name),
             };

@@ -81,7 +81,7 @@ impl Get {
             .collect();
         let sources = pasted
             .into_iter()
-            .map(|pasted| source::known(context, pasted))
+            .map(|pasted| source::known(context, pasted, || self.network.egress()))
             .collect::<Result<Vec<_>, _>>()?;
         self.make_dir()?;
 

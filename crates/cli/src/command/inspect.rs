@@ -10,6 +10,7 @@ use torrent::metainfo::Metainfo;
 use crate::Context;
 use crate::console::clean;
 use crate::exit::Failure;
+use crate::network::ProxyFlags;
 use crate::source::{self, Pasted};
 use crate::units::{Date, Size, count};
 
@@ -25,6 +26,8 @@ Examples:
 pub struct Inspect {
     /// A torrent file or its URL, a magnet link, or an info-hash.
     source: String,
+    #[command(flatten)]
+    way: ProxyFlags,
 }
 
 impl Inspect {
@@ -32,7 +35,10 @@ impl Inspect {
         let console = &context.console;
         let (human, event) = match source::recognise(&self.source)? {
             Pasted::File(path) => of_metainfo(&source::read_torrent(&path)?),
-            Pasted::Url(url) => of_metainfo(&source::fetch_torrent(&url, &context.interrupt)?),
+            Pasted::Url(url) => {
+                let egress = self.way.egress()?;
+                of_metainfo(&source::fetch_torrent(&url, egress, &context.interrupt)?)
+            }
             Pasted::Magnet(magnet) => of_magnet(&magnet),
             Pasted::Hash(hashes) => of_magnet(&Magnet::of_hashes(hashes)),
         };

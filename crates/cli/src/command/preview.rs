@@ -24,7 +24,7 @@ impl Preview {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
         let pasted = source::recognise(&self.source)?;
         let remote = Remote::need(context, &self.home)?;
-        let source = source::to_api(&source::known(context, pasted)?);
+        let source = source::for_daemon(context, pasted)?;
         let preview = remote.ask(remote.client().preview(source))?;
         let mut event = serde_json::to_value(&preview).expect("our types are JSON");
         event["event"] = Value::from("preview");

@@ -117,6 +117,9 @@ fn lines(status: &api::Status) -> Vec<String> {
             states.join(", ")
         },
     );
+    for note in &status.network.notes {
+        line("network", note.clone());
+    }
     for warning in &status.warnings {
         line("warning", warning.clone());
     }

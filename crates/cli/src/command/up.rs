@@ -93,7 +93,7 @@ fn flags(matches: &ArgMatches) -> Result<Vec<(&'static str, Value)>, Failure> {
                 Failure::usage(format!(
                     "{} cannot be {}: {why}.",
                     flag.name,
-                    texts.join(" ")
+                    key.quoted(&texts.join(" "))
                 ))
             };
             key.read(&texts.join(" ")).map_err(cannot)?
@@ -119,15 +119,23 @@ fn detach(context: &Context, plan: &Plan) -> Result<(), Failure> {
         )
     };
     let program = std::env::current_exe().map_err(unable)?;
-    let arguments = std::env::args_os().skip(1).map(|argument| {
-        if argument == "--detach" {
-            "--background".into()
-        } else {
-            argument
-        }
-    });
-    let mut child = Command::new(program)
-        .args(arguments)
+    let mut child = Command::new(program);
+    let mut arguments = std::env::args_os().skip(1);
+    while let Some(argument) = arguments.next() {
+        let text = argument.to_str().unwrap_or_default();
+        // Everybody on this computer may read a command line: a password goes on in the environment.
+        let proxy = match text.strip_prefix("--proxy=") {
+            Some(proxy) => Some(proxy.into()),
+            None if text == "--proxy" => arguments.next(),
+            None => None,
+        };
+        match (text, proxy) {
+            (_, Some(proxy)) => child.env("STARLING_PROXY", proxy),
+            ("--detach", None) => child.arg("--background"),
+            (_, None) => child.arg(argument),
+        };
+    }
+    let mut child = child
         .env("STARLING_HOME", &plan.home)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

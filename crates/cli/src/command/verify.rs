@@ -16,6 +16,7 @@ use torrent::metainfo::{Info, Metainfo};
 
 use crate::Context;
 use crate::exit::{Exit, Failure};
+use crate::network::ProxyFlags;
 use crate::source::{self, Pasted};
 use crate::units::{Size, count, ranges};
 
@@ -42,6 +43,8 @@ pub struct Verify {
     torrent: PathBuf,
     /// The copy: the file or folder itself, or the folder it lies in.
     path: Option<PathBuf>,
+    #[command(flatten)]
+    way: ProxyFlags,
 }
 
 /// What is wrong with a file.
@@ -74,7 +77,9 @@ impl Verify {
             // Not even text: then it can only be a path.
             None => source::read_torrent(&self.torrent)?,
             Some(Pasted::File(path)) => source::read_torrent(&path)?,
-            Some(Pasted::Url(url)) => source::fetch_torrent(&url, &context.interrupt)?,
+            Some(Pasted::Url(url)) => {
+                source::fetch_torrent(&url, self.way.egress()?, &context.interrupt)?
+            }
             Some(Pasted::Magnet(_) | Pasted::Hash(_)) => {
                 return Err(Failure::usage(
                     "To verify a copy, the torrent file is needed: a link has no hashes of pieces. \

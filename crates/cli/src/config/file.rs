@@ -175,7 +175,12 @@ impl Reader<'_> {
                 return self.tables(keys, name, tables.iter());
             }
             (
-                Kind::Bytes | Kind::Seconds | Kind::Text(_) | Kind::Choice(_) | Kind::Folder,
+                Kind::Bytes
+                | Kind::Seconds
+                | Kind::Text(_)
+                | Kind::Proxy
+                | Kind::Choice(_)
+                | Kind::Folder,
                 DeValue::String(text),
             ) => key.read_quoted(text),
             _ => Err(key.expectation().to_owned()),
@@ -184,7 +189,7 @@ impl Reader<'_> {
             Ok(value) => Some(value),
             Err(why) => {
                 let raw = self.text.get(value.span()).unwrap_or("").trim();
-                let shown = raw.lines().next().unwrap_or("");
+                let shown = key.quoted(raw.lines().next().unwrap_or(""));
                 self.wrong(at, format!("{name} cannot be {shown}: {why}."));
                 None
             }

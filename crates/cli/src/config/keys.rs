@@ -26,6 +26,8 @@ pub enum Kind {
     Seconds,
     /// A text that this accepts, or says why not.
     Text(fn(&str) -> Result<(), String>),
+    /// A proxy, with a password perhaps, which is never shown; or nothing.
+    Proxy,
     /// One of these texts.
     Choice(&'static [&'static str]),
     /// A whole path; `~/` is the person's folder.
@@ -98,6 +100,9 @@ pub const START: &[Key] = &[
     flagged("listen", Kind::Text(listen), "--bind"),
     flagged("api", Kind::Text(door), "--api"),
     key("api_names", Kind::List),
+    flagged("interface", Kind::Text(any), "--interface"),
+    flagged("proxy", Kind::Proxy, "--proxy"),
+    flagged("proxy_required", Kind::Switch, "--proxy-required"),
     flagged("content", Kind::Text(door), "--content"),
     negated("dht", "--no-dht"),
     flagged("dht_bootstrap", Kind::List, "--dht-bootstrap"),
@@ -235,9 +240,12 @@ impl Key {
                 Ok(number) if number.is_finite() => Ok(number.into()),
                 _ => Err("it is a number".into()),
             },
-            Kind::Bytes | Kind::Seconds | Kind::Text(_) | Kind::Choice(_) | Kind::Folder => {
-                self.read_quoted(text)
-            }
+            Kind::Bytes
+            | Kind::Seconds
+            | Kind::Text(_)
+            | Kind::Proxy
+            | Kind::Choice(_)
+            | Kind::Folder => self.read_quoted(text),
             Kind::List if text.starts_with('[') => super::file::read_inline(self, text),
             Kind::List => Ok(text.split_whitespace().collect()),
             Kind::Tables(_) => super::file::read_inline(self, text),
@@ -250,6 +258,11 @@ impl Key {
             Kind::Bytes => parse_size(text).map(Value::from),
             Kind::Seconds => parse_seconds(text).map(|time| time.as_secs().into()),
             Kind::Text(check) => check(text).map(|()| text.into()),
+            Kind::Proxy if text.is_empty() => Ok(text.into()),
+            Kind::Proxy => match text.parse::<node::Proxy>() {
+                Ok(_) => Ok(text.into()),
+                Err(error) => Err(error.to_string()),
+            },
             Kind::Choice(choices) if choices.contains(&text) => Ok(text.into()),
             Kind::Choice(choices) => Err(format!("it is one of {}", choices.join(", "))),
             Kind::Folder => folder(text).map(Value::from),
@@ -265,10 +278,29 @@ impl Key {
             Kind::Bytes => "it is a number of bytes, or a text such as \"2MiB\"",
             Kind::Real => "it is a number",
             Kind::Seconds => "it is a number of seconds, or a text such as \"5m\"",
-            Kind::Text(_) | Kind::Choice(_) => "it is a text, in quotes",
+            Kind::Text(_) | Kind::Proxy | Kind::Choice(_) => "it is a text, in quotes",
             Kind::Folder => "it is a path, in quotes",
             Kind::List => "it is a list of texts, such as [\"a\", \"b\"]",
             Kind::Tables(_) => "it is a list of tables",
+        }
+    }
+
+    /// A value as it may be shown and kept: without its secret.
+    pub fn public(&self, value: &Value) -> Value {
+        match (self.kind, value) {
+            (Kind::Proxy, Value::String(text)) => {
+                let proxy = text.parse::<node::Proxy>();
+                proxy.map_or_else(|_| "".into(), |proxy| proxy.to_string().into())
+            }
+            _ => value.clone(),
+        }
+    }
+
+    /// A text that may hold the secret of its key, as it may be repeated in a complaint.
+    pub fn quoted<'t>(&self, text: &'t str) -> &'t str {
+        match self.kind {
+            Kind::Proxy => "what was given",
+            _ => text,
         }
     }
 
@@ -306,6 +338,7 @@ impl Key {
                 |seconds| Clock(std::time::Duration::from_secs(seconds)).to_string(),
             ),
             (Kind::Text(_) | Kind::Choice(_) | Kind::Folder, Value::String(text)) => text.clone(),
+            (Kind::Proxy, value) => self.public(value).as_str().unwrap_or_default().to_owned(),
             _ => self.write(value).unwrap_or_default(),
         }
     }
@@ -409,6 +442,20 @@ mod tests {
         ] {
             assert!(read(name, text).is_err(), "{name} {text}");
         }
+    }
+
+    #[test]
+    fn the_password_of_a_proxy_is_read_and_never_shown() {
+        let key = find("proxy").unwrap();
+        let text = "socks5://alice:secret@10.0.0.1:1080";
+        let value = key.read(text).unwrap();
+        assert_eq!(value, json!(text));
+        assert_eq!(key.public(&value), json!("socks5://10.0.0.1:1080"));
+        assert_eq!(key.show(&value), "socks5://10.0.0.1:1080");
+        assert_eq!(key.public(&json!("")), json!(""));
+        let wrong = "socks5://alice:secret@";
+        let error = key.read(wrong).unwrap_err();
+        assert!(!error.contains("secret") && !key.quoted(wrong).contains("secret"));
     }
 
     #[test]

@@ -137,15 +137,17 @@ impl Host for Inside {
 
 /// Why there is no node.
 pub fn refused(error: StartError) -> Failure {
-    let (StartError::Listen { source, .. }
-    | StartError::State { source, .. }
-    | StartError::System(source)) = &error;
-    let exit = match source.kind() {
-        std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
-            Exit::Permission
-        }
-        std::io::ErrorKind::StorageFull => Exit::NoSpace,
-        _ => Exit::Other,
+    let exit = match &error {
+        StartError::NoProxy => Exit::Usage,
+        StartError::Listen { source, .. }
+        | StartError::State { source, .. }
+        | StartError::System(source) => match source.kind() {
+            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+                Exit::Permission
+            }
+            std::io::ErrorKind::StorageFull => Exit::NoSpace,
+            _ => Exit::Other,
+        },
     };
     Failure::new(exit, sentence(&error.to_string()))
 }

@@ -128,6 +128,7 @@ impl Service for Fake {
             api: vec!["/run/api.sock".into(), "127.0.0.1:7117".into()],
             content: None,
             totals: Totals::default(),
+            network: api::Network::default(),
             warnings: Vec::new(),
         })
     }

@@ -13,6 +13,7 @@ mod manners;
 mod many;
 mod mixed;
 mod pairs;
+mod proxies;
 mod resume;
 mod trackers;
 mod urls;

@@ -70,7 +70,10 @@ impl Pasted {
 ///
 /// # Errors
 /// It is nothing that can be added, or cannot be fetched or read.
-pub async fn recognise(source: api::Source) -> Result<Pasted, api::Problem> {
+pub async fn recognise(
+    source: api::Source,
+    egress: &crate::Egress,
+) -> Result<Pasted, api::Problem> {
     let parse = |bytes: &[u8]| {
         let parsed = Metainfo::parse(bytes);
         let metainfo = parsed.map_err(|error| {
@@ -98,7 +101,9 @@ pub async fn recognise(source: api::Source) -> Result<Pasted, api::Problem> {
     }
     if begins("http://") || begins("https://") {
         let url = text.to_owned();
-        let fetched = tokio::task::spawn_blocking(move || crate::fetch_torrent(&url)).await;
+        let egress = egress.clone();
+        let fetch = move || crate::fetch_torrent(&url, &egress);
+        let fetched = tokio::task::spawn_blocking(fetch).await;
         let bytes = fetched
             .map_err(|error| api::Problem::new(Kind::Internal, error.to_string()))?
             .map_err(|error| {
@@ -129,7 +134,7 @@ impl Daemon {
     /// It is there already, cannot be added like that, or its place will not do.
     pub(super) async fn add_new(self, add: Add) -> Result<Arc<Row>, api::Problem> {
         let Add { source, options } = add;
-        let pasted = recognise(source).await?;
+        let pasted = recognise(source, self.shared.node.egress()).await?;
         let priorities = match &pasted {
             Pasted::Metainfo(metainfo) => spread(&options.priorities, metainfo.info.files().len())?,
             _ if options.priorities.is_empty() => Vec::new(),
@@ -281,7 +286,7 @@ impl Daemon {
 
     /// What adding something would add.
     pub(super) async fn look_at(&self, source: api::Source) -> Result<Preview, api::Problem> {
-        let pasted = recognise(source).await?;
+        let pasted = recognise(source, self.shared.node.egress()).await?;
         let hashes = pasted.hashes();
         let already = self.book().find(&hashes).map(api::TransferId);
         let (name, trackers) = (pasted.name(), pasted.trackers());

@@ -26,6 +26,8 @@ impl Daemon {
         let mut command = tokio::process::Command::new(program);
         command
             .args(arguments.iter().map(fill))
+            // What it holds is a secret between us and the proxy.
+            .env_remove("STARLING_PROXY")
             .env("STARLING_TRANSFER_ID", id.to_string())
             .env("STARLING_TRANSFER_NAME", name)
             .env("STARLING_TRANSFER_PATH", root)

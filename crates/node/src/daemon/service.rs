@@ -24,6 +24,8 @@ async fn whole<T: Send + 'static>(
 impl Service for Daemon {
     async fn status(&self) -> Result<Status, Problem> {
         let shared = &self.shared;
+        let network = shared.node.call(|driver| driver.network());
+        let network = network.await.map_err(|_| Problem::stopping())?;
         let started_at = shared.started.duration_since(UNIX_EPOCH);
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -36,6 +38,7 @@ impl Service for Daemon {
             api: shared.api.clone(),
             content: shared.content.clone(),
             totals: shared.live.read(|table| (**table.totals()).clone()),
+            network,
             warnings: shared
                 .warnings
                 .lock()

@@ -1,25 +1,24 @@
 //! One UDP port for everything that goes over UDP: uTP and the DHT.
 
+use std::cell::Cell;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 
-use link::Wire;
+use link::proxy::Relay;
 use link::utp::Endpoint;
-use socket2::{Domain, Protocol, Socket, Type};
+use link::{Egress, Path, Udp, Wire};
 use swarm::Input;
-use tokio::net::UdpSocket;
 
 use super::{Driver, road};
 
-/// What the system is asked to keep of datagrams that come or go while we do something else, in bytes. It may give
-/// less.
-const BUFFER: usize = 2 << 20;
-
-/// A socket a family.
+/// An endpoint a family; or one for both, while a proxy carries their datagrams.
 pub(crate) struct Datagrams {
     pub v4: Option<Rc<Endpoint>>,
     pub v6: Option<Rc<Endpoint>>,
+    /// The UDP port others reach us at; 0: none.
+    port: u16,
+    relayed: Cell<bool>,
     /// Peers may use uTP.
     pub utp: bool,
 }
@@ -30,47 +29,93 @@ impl Datagrams {
         Datagrams {
             v4: None,
             v6: None,
+            port: 0,
+            relayed: Cell::new(false),
             utp: false,
         }
     }
 
-    /// Opens the sockets, on the port that TCP listens on if it is free.
-    pub fn open(bind_ip: Option<IpAddr>, port: u16, utp: bool) -> io::Result<Datagrams> {
+    /// Opens the sockets, on the port that TCP listens on if it is free. Where only a proxy may carry datagrams there
+    /// are none until it does.
+    pub fn open(egress: &Egress, port: u16, utp: bool) -> io::Result<Datagrams> {
         let mut seed = [0; 8];
         getrandom::fill(&mut seed).map_err(io::Error::other)?;
         let seed = u64::from_le_bytes(seed);
-        let open = |ip: IpAddr| {
-            let socket = match bind_ip {
-                Some(only) if only.is_ipv4() != ip.is_ipv4() => None,
-                Some(only) => bind(only, port).or_else(|_| bind(only, 0)).ok(),
-                None => bind(ip, port).or_else(|_| bind(ip, 0)).ok(),
-            };
-            socket.map(|socket| Endpoint::new(socket, seed, utp))
+        if egress.only_proxy().is_some() {
+            let closed = Endpoint::new(Udp::new(Path::Closed), seed, utp);
+            return Ok(Datagrams {
+                v4: Some(closed),
+                utp,
+                ..Datagrams::none()
+            });
+        }
+        let mut used = 0;
+        let mut open = |any: SocketAddr| {
+            let socket = egress
+                .udp(any)
+                .or_else(|_| egress.udp((any.ip(), 0).into()));
+            let socket = socket.ok()?;
+            if used == 0 {
+                used = socket.local_addr().map_or(0, |addr| addr.port());
+            }
+            Some(Endpoint::new(socket.into(), seed, utp))
         };
-        let opened = Datagrams {
-            v4: open(Ipv4Addr::UNSPECIFIED.into()),
-            v6: open(Ipv6Addr::UNSPECIFIED.into()),
-            utp,
-        };
-        match opened.port() {
+        let [v4, v6] = link::tcp::everywhere().map(|any| open((any, port).into()));
+        match used {
             0 => Err(io::ErrorKind::AddrNotAvailable.into()),
-            _ => Ok(opened),
+            port => Ok(Datagrams {
+                v4,
+                v6,
+                port,
+                relayed: Cell::new(false),
+                utp,
+            }),
         }
     }
 
     /// The UDP port others reach us at; 0: none.
     pub fn port(&self) -> u16 {
-        let endpoint = self.v4.as_ref().or(self.v6.as_ref());
-        endpoint
-            .and_then(|endpoint| endpoint.local_addr().ok())
-            .map_or(0, |addr| addr.port())
+        self.port
+    }
+
+    /// From now on a proxy carries all datagrams.
+    pub fn relay(&self, relay: Rc<Relay>) {
+        let mut path = Path::Relayed(relay);
+        for endpoint in [&self.v4, &self.v6].into_iter().flatten() {
+            endpoint.udp().set(path);
+            path = Path::Closed;
+        }
+        self.relayed.set(true);
+    }
+
+    /// A proxy carries them no longer: they leave from these sockets, if there are any.
+    pub fn direct(&self, [v4, v6]: [Option<Path>; 2]) {
+        for (endpoint, path) in [(&self.v4, v4), (&self.v6, v6)] {
+            if let Some(endpoint) = endpoint {
+                endpoint.udp().set(path.unwrap_or(Path::Closed));
+            }
+        }
+        self.relayed.set(false);
+    }
+
+    /// The ways they take now.
+    pub fn paths(&self) -> [Option<Path>; 2] {
+        [&self.v4, &self.v6].map(|endpoint| Some(endpoint.as_ref()?.udp().path()))
+    }
+
+    /// Sends a datagram to a name, which only a proxy can find.
+    pub fn send_to_name(&self, bytes: &[u8], name: &str, port: u16) {
+        if let Some(endpoint) = self.v4.as_ref().or(self.v6.as_ref()) {
+            endpoint.udp().send_to_name(bytes, name, port);
+        }
     }
 
     /// The socket that reaches this address.
     pub fn to(&self, addr: SocketAddr) -> Option<&Rc<Endpoint>> {
-        match addr.is_ipv4() {
-            true => self.v4.as_ref(),
-            false => self.v6.as_ref(),
+        match (self.relayed.get(), addr.is_ipv4()) {
+            (true, _) => self.v4.as_ref().or(self.v6.as_ref()),
+            (false, true) => self.v4.as_ref(),
+            (false, false) => self.v6.as_ref(),
         }
     }
 
@@ -78,20 +123,6 @@ impl Datagrams {
     pub fn utp_to(&self, addr: SocketAddr) -> Option<&Rc<Endpoint>> {
         self.to(addr).filter(|_| self.utp)
     }
-}
-
-fn bind(ip: IpAddr, port: u16) -> io::Result<UdpSocket> {
-    let addr = SocketAddr::new(ip, port);
-    let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
-    if addr.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    // Without it more is lost, and sent again.
-    let _ = socket.set_recv_buffer_size(BUFFER);
-    let _ = socket.set_send_buffer_size(BUFFER);
-    socket.set_nonblocking(true)?;
-    socket.bind(&addr.into())?;
-    UdpSocket::from_std(socket.into())
 }
 
 /// Carries what comes to whom it is for.

@@ -4,7 +4,7 @@ mod searches;
 
 use std::cell::RefCell;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use discovery::external::Voter;
 use swarm::{Source, TorrentId};
 use tokio::sync::Notify;
 use torrent::hex;
-use torrent::krpc::{NodeId, NodeInfo};
+use torrent::krpc::{Body, Message, NodeId, NodeInfo, Query};
 
 use super::Driver;
 use super::datagrams::Datagrams;
@@ -36,6 +36,8 @@ pub(crate) struct DhtDriver {
     timer: Notify,
     searches: RefCell<Searches>,
     announce: AnnounceAs,
+    /// What marks the answers of nodes that the proxy was told by name.
+    by_name: [u8; 8],
 }
 
 impl DhtDriver {
@@ -46,11 +48,14 @@ impl DhtDriver {
         bootstrap: &[String],
         saved: &str,
     ) -> io::Result<DhtDriver> {
-        let implied = udp.port() == port;
+        // Behind a proxy it is the proxy's port that others see.
+        let implied = udp.port() == port || udp.port() == 0;
         let (id, id6, nodes) = parse_saved(saved);
         let mut secret = [0; 20];
         let mut seed = [0; 8];
+        let mut by_name = [0; 8];
         getrandom::fill(&mut secret).map_err(io::Error::other)?;
+        getrandom::fill(&mut by_name).map_err(io::Error::other)?;
         getrandom::fill(&mut seed).map_err(io::Error::other)?;
         let routers = match bootstrap {
             [] => ROUTERS
@@ -77,6 +82,7 @@ impl DhtDriver {
             timer: Notify::new(),
             searches: RefCell::default(),
             announce: AnnounceAs { port, implied },
+            by_name,
         })
     }
 
@@ -103,9 +109,12 @@ impl DhtDriver {
             }
             Output::Resolve { name, port } => {
                 let driver = driver.clone();
+                if driver.egress.only_proxy().is_some() && name.parse::<IpAddr>().is_err() {
+                    self.enter_by_name(&driver, &name, port);
+                    return;
+                }
                 tokio::task::spawn_local(async move {
-                    let found = tokio::net::lookup_host((name.as_str(), port)).await;
-                    let addrs: Vec<SocketAddr> = found.map(Iterator::collect).unwrap_or_default();
+                    let addrs = driver.look_up(&name, port).await.unwrap_or_default();
                     if let Some(dht) = &driver.dht {
                         dht.tell(&driver, Input::Resolved(&addrs));
                     }
@@ -141,6 +150,22 @@ impl DhtDriver {
                 }
             }
         }
+    }
+
+    /// Asks a node whose address only the proxy can find; its answer shows where it is.
+    fn enter_by_name(&self, driver: &Driver, name: &str, port: u16) {
+        let id = self.engine.borrow().id();
+        let query = Body::Query(Query::Ping { id });
+        let ask = Message::new(self.by_name, query).encode();
+        driver.datagrams.send_to_name(&ask, name, port);
+    }
+
+    /// Whether this is the answer of a node that was asked by name.
+    fn is_by_name(&self, bytes: &[u8]) -> bool {
+        matches!(
+            Message::parse(bytes),
+            Ok(Message { transaction, body: Body::Response(_), .. }) if transaction == self.by_name
+        )
     }
 
     /// Looks for peers of a torrent, now and from time to time, and tells that we are one.
@@ -268,9 +293,11 @@ pub(crate) async fn run(driver: Rc<Driver>) {
 impl Driver {
     /// A datagram that is not uTP.
     pub fn dht_packet(self: &Rc<Self>, bytes: &[u8], from: SocketAddr) {
-        if let Some(dht) = &self.dht {
-            dht.tell(self, Input::Packet { from, bytes });
+        let Some(dht) = &self.dht else { return };
+        if self.egress.only_proxy().is_some() && dht.is_by_name(bytes) {
+            return dht.tell(self, Input::Resolved(&[from]));
         }
+        dht.tell(self, Input::Packet { from, bytes });
     }
 
     /// Keeps the known nodes for the next start.

@@ -64,7 +64,7 @@ async fn open(driver: &Driver, road: &Road, addr: SocketAddr) -> io::Result<Stre
 
 /// Connects over TCP, or over uTP where TCP does not get through.
 async fn connect(driver: &Driver, addr: SocketAddr) -> io::Result<Wire> {
-    let tcp = async { link::tcp::dial(addr, driver.bind).await.map(Wire::Tcp) };
+    let tcp = async { driver.stream_to(addr).await.map(Wire::Tcp) };
     let Some(endpoint) = driver.datagrams.utp_to(addr) else {
         return tcp.await;
     };
@@ -90,7 +90,10 @@ async fn connect(driver: &Driver, addr: SocketAddr) -> io::Result<Wire> {
                 Ok(wire) => Ok(wire),
                 Err(error) => utp.await.map_err(|_| error),
             },
-            Ok(wire) = &mut utp => Ok(wire),
+            wire = &mut utp => match wire {
+                Ok(wire) => Ok(wire),
+                Err(_) => tcp.await,
+            },
         },
     }
 }

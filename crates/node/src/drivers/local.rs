@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use discovery::lsd::{Config, Input, Local, Output};
+use link::Egress;
 use socket2::{Domain, Protocol, Socket, Type};
 use swarm::Source;
 use tokio::net::UdpSocket;
@@ -37,7 +38,7 @@ enum Interface {
     V6(u32),
 }
 
-fn join(group: Group, only: Option<IpAddr>) -> io::Result<Member> {
+fn join(group: Group, egress: &Egress) -> io::Result<Member> {
     let addr = group.addr();
     let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_reuse_address(true)?;
@@ -47,6 +48,7 @@ fn join(group: Group, only: Option<IpAddr>) -> io::Result<Member> {
         socket.set_only_v6(true)?;
     }
     socket.set_nonblocking(true)?;
+    egress.confine(&socket, addr.is_ipv6())?;
     let any: IpAddr = match addr {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -54,7 +56,10 @@ fn join(group: Group, only: Option<IpAddr>) -> io::Result<Member> {
     socket.bind(&SocketAddr::new(any, addr.port()).into())?;
     let mut interfaces = Vec::new();
     for interface in if_addrs::get_if_addrs()? {
-        if only.is_some_and(|ip| !ip.is_unspecified() && ip != interface.ip()) {
+        let others = |ip: IpAddr| !ip.is_unspecified() && ip != interface.ip();
+        if egress.bind.is_some_and(others)
+            || (egress.interface.as_ref()).is_some_and(|name| *name != interface.name)
+        {
             continue;
         }
         match (addr.ip(), interface.ip()) {
@@ -106,10 +111,10 @@ impl Member {
 
 impl LocalDriver {
     /// Joins the groups; `None` where the network has no multicast.
-    pub fn open(bind: Option<IpAddr>, port: u16) -> Option<LocalDriver> {
-        let wants = |v6: bool| bind.is_none_or(|ip| ip.is_ipv6() == v6);
-        let v4 = wants(false).then(|| join(Group::V4, bind).ok()).flatten();
-        let v6 = wants(true).then(|| join(Group::V6, bind).ok()).flatten();
+    pub fn open(egress: &Egress, port: u16) -> Option<LocalDriver> {
+        let wants = |v6: bool| egress.bind.is_none_or(|ip| ip.is_ipv6() == v6);
+        let v4 = wants(false).then(|| join(Group::V4, egress).ok()).flatten();
+        let v6 = wants(true).then(|| join(Group::V6, egress).ok()).flatten();
         let mut groups = Vec::new();
         groups.extend(v4.is_some().then_some(Group::V4));
         groups.extend(v6.is_some().then_some(Group::V6));

@@ -11,13 +11,14 @@ use discovery::external::Voter;
 use discovery::tracker::rules::{Scheme, TrackerUrl};
 use discovery::tracker::udp::{self, Connection, Exchange};
 use discovery::tracker::{AnnounceId, Announcer, Config, Failure, Input, Output, Stats};
+use link::proxy::{ProxyError, Relay, Target};
 use swarm::{Source, TorrentId};
-use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 use torrent::ids::InfoHashes;
 use torrent::tracker::{Announce, Announced, http};
 
 use super::Driver;
+use super::proxy::passes_by;
 use crate::Event;
 use crate::web::{MOST_ANNOUNCE, Trust};
 
@@ -132,6 +133,36 @@ impl Following {
                 self.stopped.notify_one();
             }
         }
+    }
+
+    /// An announce is over.
+    fn heard_of(
+        self: &Rc<Self>,
+        driver: &Rc<Driver>,
+        id: AnnounceId,
+        url: &TrackerUrl,
+        result: Result<Announced, Failure>,
+    ) {
+        let mut all = self.heard.borrow_mut();
+        match &result {
+            Ok(answer) => {
+                let heard = Heard {
+                    works: true,
+                    message: answer.warning.clone(),
+                    seeds: answer.complete,
+                    leeches: answer.incomplete,
+                    peers: answer.peers.len() as u32,
+                };
+                all.insert(url.shown(), heard);
+            }
+            Err(_) => {
+                if let Some(heard) = all.get_mut(&url.shown()) {
+                    heard.works = false;
+                }
+            }
+        }
+        drop(all);
+        self.tell(driver, Input::Announced { id, result });
     }
 
     /// The download has just become complete.
@@ -263,8 +294,11 @@ async fn announce_to(
     announce: Announce,
 ) {
     let unreachable = |why: String| Failure::Unreachable(why);
-    let addrs = match tokio::net::lookup_host((url.host(), url.port())).await {
-        Ok(addrs) => addrs.collect::<Vec<_>>(),
+    if let Some(result) = through_proxy(&driver, &url, &announce).await {
+        return following.heard_of(&driver, id, &url, result);
+    }
+    let addrs = match driver.look_up(url.host(), url.port()).await {
+        Ok(addrs) => addrs,
         Err(error) => {
             let result = Err(unreachable(error.to_string()));
             return following.tell(&driver, Input::Announced { id, result });
@@ -276,7 +310,7 @@ async fn announce_to(
         let Some(&addr) = addrs.iter().find(|a| a.is_ipv6() == v6) else {
             continue;
         };
-        if driver.bind.is_some_and(|ip| ip.is_ipv6() != v6) {
+        if driver.egress.bind.is_some_and(|ip| ip.is_ipv6() != v6) {
             continue;
         }
         let result = match url.may_be_at(addr.ip()) {
@@ -284,57 +318,106 @@ async fn announce_to(
             Ok(()) if url.scheme() == Scheme::Udp => {
                 over_udp(&driver, addr, &url, announce.clone()).await
             }
-            Ok(()) => over_http(&driver, v6, &url, &announce).await,
+            Ok(()) => over_http(&driver, Some(v6), &url, &announce).await,
         };
         match result {
             Ok(answer) => {
-                let heard = Heard {
-                    works: true,
-                    message: answer.warning.clone(),
-                    seeds: answer.complete,
-                    leeches: answer.incomplete,
-                    peers: answer.peers.len() as u32,
-                };
-                following.heard.borrow_mut().insert(url.shown(), heard);
                 if let Some(ip) = answer.external_ip {
                     driver.vote_as(Voter::Tracker, addr.ip(), ip);
                 }
-                following.tell(
-                    &driver,
-                    Input::Announced {
-                        id,
-                        result: Ok(answer),
-                    },
-                );
+                following.heard_of(&driver, id, &url, Ok(answer));
                 reported = true;
             }
             Err(why) => failure = why,
         }
     }
     if !reported {
-        if let Some(heard) = following.heard.borrow_mut().get_mut(&url.shown()) {
-            heard.works = false;
-        }
-        following.tell(
-            &driver,
-            Input::Announced {
-                id,
-                result: Err(failure),
-            },
-        );
+        following.heard_of(&driver, id, &url, Err(failure));
     }
+}
+
+/// One announce through the proxy, which finds the tracker; `None`: it does not go through one.
+async fn through_proxy(
+    driver: &Driver,
+    url: &TrackerUrl,
+    announce: &Announce,
+) -> Option<Result<Announced, Failure>> {
+    let proxy = driver.egress.proxy.as_ref()?;
+    let target = Target::new(url.host(), url.port());
+    if let Target::Addr(addr) = target {
+        if passes_by(&driver.egress, addr.ip()) {
+            return None;
+        }
+        if let Err(error) = url.may_be_at(addr.ip()) {
+            return Some(Err(Failure::Unreachable(error.to_string())));
+        }
+    }
+    if url.scheme() != Scheme::Udp {
+        return Some(over_http(driver, None, url, announce).await);
+    }
+    let relay = Relay::open(&driver.egress, proxy).await;
+    Some(match relay {
+        Ok(relay) => over_relay(&relay, &target, url, announce.clone()).await,
+        Err(ProxyError::NoDatagrams) if !driver.egress.required => return None,
+        Err(error) => Err(Failure::Unreachable(error.to_string())),
+    })
+}
+
+async fn over_relay(
+    relay: &Relay,
+    target: &Target,
+    url: &TrackerUrl,
+    announce: Announce,
+) -> Result<Announced, Failure> {
+    let v6 = matches!(target, Target::Addr(addr) if addr.is_ipv6());
+    let mut exchange = exchange(announce, url, v6, None)?;
+    let mut buf = [0; PACKET];
+    loop {
+        while let Some(output) = exchange.poll() {
+            match output {
+                udp::Output::Send(packet) => drop(relay.try_send(&packet, target)),
+                udp::Output::Done(result) => return result,
+            }
+        }
+        tokio::select! {
+            ready = relay.readable() => {
+                ready.map_err(|error| Failure::Unreachable(error.to_string()))?;
+                if let Ok((part, _)) = relay.try_receive(&mut buf) {
+                    exchange.handle(Instant::now(), udp::Input::Packet(&buf[part]));
+                }
+            }
+            () = relay.lost() => {
+                return Err(Failure::Unreachable("the proxy let go of it".to_owned()));
+            }
+            () = sleep_until(exchange.deadline()) => {
+                exchange.handle(Instant::now(), udp::Input::Timeout);
+            }
+        }
+    }
+}
+
+fn exchange(
+    announce: Announce,
+    url: &TrackerUrl,
+    v6: bool,
+    known: Option<Connection>,
+) -> Result<Exchange, Failure> {
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).map_err(|e| Failure::Unreachable(e.to_string()))?;
+    let (seed, now) = (u64::from_le_bytes(seed), Instant::now());
+    Ok(Exchange::new(announce, url.path(), v6, known, seed, now))
 }
 
 async fn over_http(
     driver: &Driver,
-    v6: bool,
+    v6: Option<bool>,
     url: &TrackerUrl,
     announce: &Announce,
 ) -> Result<Announced, Failure> {
     let url = http::announce_url(url.as_str(), announce);
     let body = driver
         .web
-        .get(&url, Trust::Stranger, Some(v6), MOST_ANNOUNCE)
+        .get(&url, Trust::Stranger, v6, MOST_ANNOUNCE)
         .await;
     let body = body.map_err(|error| Failure::Unreachable(error.to_string()))?;
     Ok(http::parse(&body)?)
@@ -352,22 +435,10 @@ async fn over_udp(
     } else {
         [0u16; 8].into()
     };
-    let socket = UdpSocket::bind((driver.bind.unwrap_or(any), 0))
-        .await
-        .map_err(io)?;
+    let socket = driver.egress.udp((any, 0).into()).map_err(io)?;
     socket.connect(addr).await.map_err(io)?;
-    let mut seed = [0; 8];
-    getrandom::fill(&mut seed).map_err(|e| Failure::Unreachable(e.to_string()))?;
     let known = driver.trackers.connections.borrow().get(&addr).copied();
-    let seed = u64::from_le_bytes(seed);
-    let mut exchange = Exchange::new(
-        announce,
-        url.path(),
-        addr.is_ipv6(),
-        known,
-        seed,
-        Instant::now(),
-    );
+    let mut exchange = exchange(announce, url, addr.is_ipv6(), known)?;
     let mut buf = [0; PACKET];
     loop {
         while let Some(output) = exchange.poll() {

@@ -297,9 +297,8 @@ impl Driver {
         for (host, port) in named {
             let driver = self.clone();
             tokio::task::spawn_local(async move {
-                match tokio::net::lookup_host((host.as_str(), port)).await {
+                match driver.look_up(&host, port).await {
                     Ok(addrs) => {
-                        let addrs = addrs.collect();
                         driver.tell(Input::Peers(id, swarm::Source::Direct, addrs));
                     }
                     Err(error) => {
