@@ -8,6 +8,7 @@
 //! of nodes while starting. `dht/server.rs` answers other nodes. This file starts searches and joins what the families
 //! find. Who counts among the nearest is said in `dht/owner.rs`; whether others reach us is watched in `dht/reach.rs`.
 
+mod items;
 mod limiter;
 mod lookup;
 mod node;
@@ -16,6 +17,7 @@ mod peers;
 mod queries;
 mod reach;
 mod server;
+mod sign;
 mod table;
 mod tokens;
 
@@ -23,14 +25,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use torrent::krpc::{Body, KrpcError, Message, NodeId, NodeInfo, Query};
+use torrent::krpc::{Body, Item, KrpcError, Message, NodeId, NodeInfo, Query};
 
 use crate::scope::Scope;
-use lookup::Goal;
+use lookup::{Goal, Put};
 use node::{ENOUGH, Event, Node, Shared};
 use server::{Nearest, Server};
 
 pub use reach::Reach;
+pub use sign::{SigningKey, is_genuine};
 
 /// How often whoever wants to be found should search and announce again. Others forget after half an hour.
 pub const REANNOUNCE: Duration = Duration::from_secs(15 * 60);
@@ -107,6 +110,24 @@ pub enum Input<'a> {
         /// Report the peers found.
         want_peers: bool,
     },
+    /// Somebody wants to know the value that is kept there (BEP 44).
+    Get {
+        /// To tell searches apart; not in use by another one.
+        search: SearchId,
+        /// Where it is kept.
+        target: NodeId,
+        /// Of a mutable one; may be empty.
+        salt: Vec<u8>,
+    },
+    /// Somebody wants a value to be kept (BEP 44). Nodes forget it after two hours.
+    Put {
+        /// To tell searches apart; not in use by another one.
+        search: SearchId,
+        /// The value, rightly signed.
+        item: Box<Item>,
+        /// Only in place of the one with this number.
+        cas: Option<i64>,
+    },
     /// Nobody is interested in this search any more.
     CancelSearch(SearchId),
     /// Time has passed.
@@ -120,7 +141,8 @@ pub enum Output {
     Send {
         /// There.
         to: SocketAddr,
-        /// At most [`MAX_SENT_LEN`](torrent::krpc::MAX_SENT_LEN) bytes.
+        /// At most [`MAX_SENT_LEN`](torrent::krpc::MAX_SENT_LEN) bytes, with a value in it (BEP 44)
+        /// [`MAX_SENT_ITEM_LEN`](torrent::krpc::MAX_SENT_ITEM_LEN).
         bytes: Vec<u8>,
     },
     /// Ask the name service for this host and give its addresses with this port to [`Input::Resolved`].
@@ -146,13 +168,30 @@ pub enum Output {
         /// Where they listen, as others say.
         peers: Vec<SocketAddr>,
     },
+    /// A search has met a value that is genuine, and newer than what it has met before. When one that cannot change is
+    /// met, the search is over.
+    Item {
+        /// The search.
+        search: SearchId,
+        /// The value.
+        item: Item,
+    },
+    /// A node does not keep what it was told to.
+    Refused {
+        /// The search.
+        search: SearchId,
+        /// One of [`code`](torrent::krpc::code), or whatever the node made up.
+        code: u16,
+        /// In its words.
+        message: String,
+    },
     /// A search has come to its end.
     SearchDone {
         /// The search.
         search: SearchId,
         /// Nodes that have answered; none means that we are cut off from the DHT.
         answered: usize,
-        /// Nodes that have taken our announce.
+        /// Nodes that have taken our announce or our value.
         announced: usize,
     },
     /// A start, or another attempt at one, has come to its end.
@@ -180,13 +219,17 @@ pub struct Status {
     pub searches: usize,
     /// Peers remembered for others.
     pub stored_peers: usize,
+    /// Values kept for others (BEP 44).
+    pub stored_items: usize,
 }
 
 #[derive(Debug)]
 struct Search {
-    info_hash: [u8; 20],
-    announce: Option<AnnounceAs>,
+    target: NodeId,
+    goal: Goal,
     want_peers: bool,
+    /// The number of the newest value met.
+    newest: Option<i64>,
     /// Families still walking; none while waiting.
     walking: usize,
     answered: usize,
@@ -273,6 +316,7 @@ impl Dht {
             is_resolving: self.resolving > 0,
             searches: self.searches.len(),
             stored_peers: self.server.stored_peers(),
+            stored_items: self.server.items.len(),
         }
     }
 
@@ -315,12 +359,40 @@ impl Dht {
                 announce,
                 want_peers,
             } => {
-                self.search(search, info_hash, announce, want_peers);
+                let goal = Goal::Search {
+                    search,
+                    info_hash,
+                    announce,
+                };
+                self.search(search, NodeId(info_hash), goal, want_peers);
+            }
+            Input::Get {
+                search,
+                target,
+                salt,
+            } => {
+                let goal = Goal::Item {
+                    search,
+                    salt,
+                    put: None,
+                };
+                self.search(search, target, goal, false);
+            }
+            Input::Put { search, item, cas } => {
+                let target = item.target();
+                let salt = match &*item {
+                    Item::Immutable(_) => Vec::new(),
+                    Item::Mutable(signed) => signed.salt.clone(),
+                };
+                let put = Some(Box::new(Put { item: *item, cas }));
+                self.search(search, target, Goal::Item { search, salt, put }, false);
             }
             Input::CancelSearch(search) => {
                 self.searches.remove(&search);
                 self.waiting.retain(|waiting| *waiting != search);
-                self.families_mut().for_each(|node| node.cancel(search));
+                for node in self.families_mut() {
+                    node.cancel(search);
+                }
             }
             Input::Timeout => {}
         }
@@ -395,6 +467,20 @@ impl Dht {
                         .push_back(Output::Peers { search, peers });
                 }
             }
+            Event::Item { search, item } => self.item(search, item),
+            Event::Refused {
+                search,
+                code,
+                message,
+            } => {
+                if self.searches.contains_key(&search) {
+                    self.shared.outputs.push_back(Output::Refused {
+                        search,
+                        code,
+                        message,
+                    });
+                }
+            }
             Event::Finished {
                 search,
                 answered,
@@ -441,17 +527,40 @@ impl Dht {
         }
     }
 
-    fn search(
-        &mut self,
-        search: SearchId,
-        info_hash: [u8; 20],
-        announce: Option<AnnounceAs>,
-        want_peers: bool,
-    ) {
+    /// A walk has met a genuine value.
+    fn item(&mut self, search: SearchId, item: Item) {
+        let Some(state) = self.searches.get_mut(&search) else {
+            return;
+        };
+        // A put only wants to know who keeps what; what cannot change is known once it is met.
+        let is_put = matches!(state.goal, Goal::Item { put: Some(_), .. });
+        let is_news = item
+            .seq()
+            .is_none_or(|seq| state.newest.is_none_or(|newest| seq > newest));
+        if is_put || !is_news {
+            return;
+        }
+        state.newest = item.seq();
+        let is_final = state.newest.is_none();
+        self.shared.outputs.push_back(Output::Item { search, item });
+        if is_final {
+            let answered = self
+                .families_mut()
+                .map(|node| node.cancel(search))
+                .sum::<usize>();
+            if let Some(state) = self.searches.get_mut(&search) {
+                state.answered += answered;
+            }
+            self.done(search);
+        }
+    }
+
+    fn search(&mut self, search: SearchId, target: NodeId, goal: Goal, want_peers: bool) {
         let state = Search {
-            info_hash,
-            announce,
+            target,
+            goal,
             want_peers,
+            newest: None,
             walking: 0,
             answered: 0,
             announced: 0,
@@ -482,22 +591,13 @@ impl Dht {
                 .searches
                 .get_mut(&search)
                 .expect("whoever waits is known");
-            let (info_hash, announce) = (state.info_hash, state.announce);
             for node in self
                 .v4
                 .iter_mut()
                 .chain(&mut self.v6)
                 .filter(|node| !node.table.is_empty())
             {
-                node.search(
-                    now,
-                    info_hash,
-                    Goal::Search {
-                        search,
-                        info_hash,
-                        announce,
-                    },
-                );
+                node.search(now, state.target, state.goal.clone());
                 state.walking += 1;
                 started = true;
             }
@@ -541,9 +641,9 @@ impl Dht {
                         node.responded(now, shared, from, &transaction, response, ip);
                     }
                 }
-                Body::Error { .. } => {
+                Body::Error { code, message } => {
                     if let (Some(node), shared) = self.family(from.is_ipv4()) {
-                        node.refused(shared, from, &transaction);
+                        node.refused(shared, from, &transaction, (code, message));
                     }
                 }
             },

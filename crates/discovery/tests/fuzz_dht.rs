@@ -5,17 +5,21 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use discovery::dht::{AnnounceAs, Config, Dht, Input, Output, SearchId};
-use torrent::krpc::{Body, MAX_SENT_LEN, Message, NodeId, NodeInfo, Response};
+use torrent::krpc::{
+    Body, Item, MAX_SENT_ITEM_LEN, MAX_SENT_LEN, Message, NodeId, NodeInfo, Query, Response, Signed,
+};
 
 /// What happens next, and bytes to make it of.
 type Step = (u8, u8, Vec<u8>);
 
-const QUERIES: [&[u8]; 4] = [
+const QUERIES: [&[u8]; 6] = [
     b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe",
     b"d1:ad2:id20:abcdefghij01234567896:target20:mnopqrstuvwxyz1234564:wantl2:n42:n6ee1:q9:find_node1:t2:aa1:y1:qe",
     b"d1:ad2:id20:abcdefghij01234567899:info_hash20:mnopqrstuvwxyz123456e1:q9:get_peers1:t2:aa1:y1:qe",
     b"d1:ad2:id20:abcdefghij01234567899:info_hash20:mnopqrstuvwxyz1234564:porti1e5:token8:aoeusnthe\
       1:q13:announce_peer1:t2:aa1:y1:qe",
+    b"d1:ad2:id20:abcdefghij01234567896:target20:mnopqrstuvwxyz123456e1:q3:get1:t2:aa1:y1:qe",
+    b"d1:ad2:id20:abcdefghij01234567895:token8:aoeusnth1:vd1:bi1e1:ai2eee1:q3:put1:t2:aa1:y1:qe",
 ];
 
 fn addr(n: u8) -> SocketAddr {
@@ -38,6 +42,21 @@ fn nodes(bytes: &[u8]) -> Vec<NodeInfo> {
         addr: addr(pair[1]),
     };
     bytes.as_chunks().0.iter().map(node).take(40).collect()
+}
+
+/// A value, as often signed as not, and never rightly.
+fn item(bytes: &[u8]) -> Item {
+    let value = [format!("{}:", bytes.len()).as_bytes(), bytes].concat();
+    match bytes.first() {
+        Some(0..128) => Item::Mutable(Signed {
+            key: [bytes[0]; 32],
+            salt: Vec::new(),
+            seq: i64::from(bytes[0]),
+            signature: [bytes[0]; 64],
+            value,
+        }),
+        _ => Item::Immutable(value),
+    }
 }
 
 #[test]
@@ -88,6 +107,7 @@ fn fuzz_dht_handle() {
                             nodes6: Some(v6),
                             values: bytes.iter().map(|n| addr(*n)).take(20).collect(),
                             token: Some(bytes[..bytes.len().min(8)].to_vec()),
+                            item: (*who > 128).then(|| Box::new(item(bytes))),
                             ..Response::new(NodeId([*who; 20]))
                         };
                         let body = match what % 16 {
@@ -118,11 +138,23 @@ fn fuzz_dht_handle() {
                         let (search, info_hash) = (SearchId(u64::from(*who % 8)), [*who; 20]);
                         dht.handle(
                             now,
-                            Input::Search {
-                                search,
-                                info_hash,
-                                announce,
-                                want_peers: true,
+                            match bytes.first() {
+                                Some(0..80) => Input::Get {
+                                    search,
+                                    target: item(bytes).target(),
+                                    salt: Vec::new(),
+                                },
+                                Some(80..160) => Input::Put {
+                                    search,
+                                    item: Box::new(item(&bytes[..bytes.len().min(900)])),
+                                    cas: None,
+                                },
+                                _ => Input::Search {
+                                    search,
+                                    info_hash,
+                                    announce,
+                                    want_peers: true,
+                                },
                             },
                         );
                     }
@@ -136,8 +168,18 @@ fn fuzz_dht_handle() {
                 }
                 while let Some(output) = dht.poll() {
                     if let Output::Send { to, bytes } = output {
-                        assert!(bytes.len() <= MAX_SENT_LEN && to.port() != 0);
                         let message = Message::parse(&bytes).expect("we send what can be read");
+                        let has_item = match &message.body {
+                            Body::Query(query) => matches!(query, Query::Put { .. }),
+                            Body::Response(response) => response.item.is_some(),
+                            Body::Error { .. } => false,
+                        };
+                        let most = if has_item {
+                            MAX_SENT_ITEM_LEN
+                        } else {
+                            MAX_SENT_LEN
+                        };
+                        assert!(bytes.len() <= most && to.port() != 0);
                         if matches!(message.body, Body::Query(_)) && asked.len() < 100 {
                             asked.push_back((to, message));
                         }

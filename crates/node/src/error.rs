@@ -75,3 +75,34 @@ impl From<StoreError> for Problem {
         }
     }
 }
+
+/// Why the DHT does not give or keep a value (BEP 44).
+#[derive(Debug, thiserror::Error)]
+pub enum DhtError {
+    /// It is off.
+    #[error("the DHT is switched off")]
+    Off,
+    /// The node has stopped.
+    #[error("the node is stopping")]
+    Stopped,
+    /// The value cannot be kept.
+    #[error(transparent)]
+    Item(#[from] torrent::krpc::item::ItemError),
+    /// The signature is not that of its key.
+    #[error("the value is not signed by the key it is to be kept under")]
+    Forged,
+    /// Too much is asked for, put or kept alive at once.
+    #[error("too many values are asked for or kept alive; wait, or let some go")]
+    TooMany,
+    /// No node answered.
+    #[error("no node of the DHT answers; try again when it has been joined")]
+    Nobody,
+    /// No node keeps it, and this is what one of them says.
+    #[error("no node of the DHT keeps the value: {message} ({code})")]
+    Refused {
+        /// One of [`code`](torrent::krpc::code), or whatever the node made up.
+        code: u16,
+        /// In its words.
+        message: String,
+    },
+}

@@ -18,6 +18,8 @@ pub use api::{
     Config, Egress, Encryption, Event, Fingerprint, Options, Place, Problem, ProblemKind, Proxy,
     Report, Source, Status, TorrentId,
 };
-pub use error::{AddError, StartError};
+pub use discovery::dht::SigningKey;
+pub use error::{AddError, DhtError, StartError};
 pub use node::Node;
+pub use torrent::krpc::{Item, NodeId};
 pub use web::{FetchError, fetch_torrent};

@@ -18,7 +18,7 @@ use crate::drivers::dht::DhtDriver;
 use crate::drivers::local::LocalDriver;
 use crate::drivers::{self, Driver, Parts};
 use crate::keep::Keep;
-use crate::{AddError, Config, Event, Options, Source, StartError, Status};
+use crate::{AddError, Config, DhtError, Event, Item, NodeId, Options, Source, StartError, Status};
 
 /// The port tried first, as most clients do.
 const USUAL_PORT: u16 = 6881;
@@ -143,6 +143,38 @@ impl Node {
     pub fn status(&self, id: TorrentId) -> Option<Status> {
         let answer = self.call(move |driver| driver.status(id));
         answer.blocking_recv().ok()?
+    }
+
+    /// The value that the DHT keeps there (BEP 44), the newest if it can change; `None` if there is none. `salt` is that
+    /// of a mutable one, and may be empty. Takes seconds.
+    ///
+    /// # Errors
+    /// The DHT is off, nobody answers, or too much is asked for at once.
+    pub async fn dht_get(&self, target: NodeId, salt: Vec<u8>) -> Result<Option<Item>, DhtError> {
+        let (sender, answer) = oneshot::channel();
+        drop(self.call(move |driver| driver.dht_get(target, salt, sender)));
+        answer.await.map_err(|_| DhtError::Stopped)?
+    }
+
+    /// Has the DHT keep a value (BEP 44); says how many nodes do. With `cas`, only in place of the one with that number.
+    /// Nodes forget it after two hours, unless `keep` has it put again every hour while this node runs. Takes seconds.
+    ///
+    /// # Errors
+    /// The DHT is off, no node keeps the value, or it cannot be kept.
+    pub async fn dht_put(
+        &self,
+        item: Item,
+        cas: Option<i64>,
+        keep: bool,
+    ) -> Result<usize, DhtError> {
+        let (sender, answer) = oneshot::channel();
+        drop(self.call(move |driver| driver.dht_put(item, cas, keep, sender)));
+        answer.await.map_err(|_| DhtError::Stopped)?
+    }
+
+    /// Keeps a value alive no longer; nodes forget it within two hours.
+    pub fn dht_forget(&self, target: NodeId) {
+        drop(self.call(move |driver| driver.dht_forget(target)));
     }
 
     /// Does something on the node's thread. The answer never comes if the node has stopped.

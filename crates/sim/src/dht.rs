@@ -367,7 +367,7 @@ impl DhtWorld {
                 found.answered = answered;
                 found.announced = announced;
             }
-            Output::Status(_) => {}
+            Output::Item { .. } | Output::Refused { .. } | Output::Status(_) => {}
         }
     }
 }

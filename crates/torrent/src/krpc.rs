@@ -1,14 +1,17 @@
 //! What DHT nodes say to each other: one bencoded dictionary in one UDP packet (BEP 5), over IPv4 and IPv6
-//! (BEP 32), with the fields of later BEPs that travel in every message (`ro`, BEP 43; `ip`, BEP 42; `v`).
+//! (BEP 32), with the fields of later BEPs that travel in every message (`ro`, BEP 43; `ip`, BEP 42; `v`), and the
+//! messages by which values are kept (BEP 44).
 //!
 //! Which queries are sent and how they are answered is decided in `discovery`.
 
 mod id;
+pub mod item;
 mod read;
 mod secure;
 mod write;
 
 pub use id::{NODE_V4_LEN, NODE_V6_LEN, NodeId, NodeInfo};
+pub use item::{Item, Signed};
 
 use std::net::SocketAddr;
 
@@ -16,6 +19,10 @@ use crate::bencode;
 
 /// Longest packet sent, in bytes (BEP 32, "Maximum packet size").
 pub const MAX_SENT_LEN: usize = 1024;
+
+/// Longest packet sent with a value in it (BEP 44), in bytes: a value of full length with its signature is longer than
+/// BEP 32 allows. With tokens of the usual length it still passes Ethernet in one piece.
+pub const MAX_SENT_ITEM_LEN: usize = 1490;
 
 /// Longest packet read, in bytes; a few nodes send more than BEP 32 allows.
 pub const MAX_PACKET_LEN: usize = 4096;
@@ -45,6 +52,16 @@ pub mod code {
     pub const PROTOCOL: u16 = 203;
     /// A query the server does not know.
     pub const METHOD_UNKNOWN: u16 = 204;
+    /// A value that is too long (BEP 44).
+    pub const TOO_LONG: u16 = 205;
+    /// A signature that is not one (BEP 44).
+    pub const SIGNATURE: u16 = 206;
+    /// A salt that is too long (BEP 44).
+    pub const SALT: u16 = 207;
+    /// The value was replaced meanwhile: read it again (BEP 44).
+    pub const CAS: u16 = 301;
+    /// A newer value is known (BEP 44).
+    pub const SEQ: u16 = 302;
 }
 
 /// One packet between DHT nodes.
@@ -130,6 +147,28 @@ pub enum Query {
         /// From a recent answer to `get_peers`.
         token: Vec<u8>,
     },
+    /// What is kept here, or else, whom do you know near it (BEP 44)?
+    Get {
+        /// The asking node.
+        id: NodeId,
+        /// Where the value is kept.
+        target: NodeId,
+        /// Only if its number is higher.
+        seq: Option<i64>,
+        /// Nodes of which address families; `None` means that of the packet (BEP 32).
+        want: Option<Want>,
+    },
+    /// Keep this (BEP 44).
+    Put {
+        /// The asking node.
+        id: NodeId,
+        /// From a recent answer to `get`.
+        token: Vec<u8>,
+        /// The value; whether it is within the limits and rightly signed is not known yet.
+        item: Box<Item>,
+        /// Only in place of the one with this number.
+        cas: Option<i64>,
+    },
     /// A question this program does not know; it deserves error [`code::METHOD_UNKNOWN`].
     Unknown {
         /// The asking node, if it says so.
@@ -146,6 +185,8 @@ impl Query {
             Query::Ping { id }
             | Query::FindNode { id, .. }
             | Query::GetPeers { id, .. }
+            | Query::Get { id, .. }
+            | Query::Put { id, .. }
             | Query::AnnouncePeer { id, .. } => Some(*id),
             Query::Unknown { id, .. } => *id,
         }
@@ -174,6 +215,10 @@ pub struct Response {
     pub values: Vec<SocketAddr>,
     /// To be shown when announcing to the answering node.
     pub token: Option<Vec<u8>>,
+    /// What is kept (BEP 44), without its salt; whether it is right is not known yet.
+    pub item: Option<Box<Item>>,
+    /// The number of what is kept, where only that is told.
+    pub seq: Option<i64>,
 }
 
 impl Response {
@@ -185,6 +230,8 @@ impl Response {
             nodes6: None,
             values: Vec::new(),
             token: None,
+            item: None,
+            seq: None,
         }
     }
 }

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use torrent::krpc::{NodeId, NodeInfo};
+use torrent::krpc::{Item, NodeId, NodeInfo};
 
 use super::owner::{Owner, is_crowded, is_fit};
 use super::table::K;
@@ -51,6 +51,40 @@ pub(super) enum Goal {
         info_hash: [u8; 20],
         announce: Option<AnnounceAs>,
     },
+    /// To find a value, or to put one.
+    Item {
+        search: SearchId,
+        /// Values under one key are told apart by it.
+        salt: Vec<u8>,
+        put: Option<Box<Put>>,
+    },
+}
+
+/// A value to put.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Put {
+    pub(super) item: Item,
+    /// The number of the value that it is to replace.
+    pub(super) cas: Option<i64>,
+}
+
+impl Goal {
+    /// Who wants it.
+    pub(super) fn search(&self) -> Option<SearchId> {
+        match self {
+            Goal::Search { search, .. } | Goal::Item { search, .. } => Some(*search),
+            Goal::Bootstrap | Goal::Refresh => None,
+        }
+    }
+}
+
+/// A node to tell what others should find.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Taker {
+    pub(super) node: NodeInfo,
+    pub(super) token: Vec<u8>,
+    /// It has a value there already.
+    pub(super) keeps: bool,
 }
 
 /// What to do next.
@@ -69,7 +103,11 @@ enum State {
     Fresh,
     Asked,
     Slow,
-    Answered { token: Option<Vec<u8>> },
+    Answered {
+        token: Option<Vec<u8>>,
+        /// It has a value there already.
+        keeps: bool,
+    },
     Failed,
 }
 
@@ -209,14 +247,14 @@ impl Lookup {
         }
     }
 
-    /// A node has answered; `token` allows to announce to it.
-    pub(super) fn answered(&mut self, node: NodeInfo, token: Option<Vec<u8>>) {
+    /// A node has answered; `token` allows to announce to it, and it may keep a value there already.
+    pub(super) fn answered(&mut self, node: NodeInfo, token: Option<Vec<u8>>, keeps: bool) {
         self.answered += 1;
         self.strangers.retain(|(addr, _)| *addr != node.addr);
         // Who answers decides what its id is, whatever others said.
         self.candidates
             .retain(|one| one.node.addr != node.addr && one.node.id != node.id);
-        self.insert(Candidate::new(node, State::Answered { token }));
+        self.insert(Candidate::new(node, State::Answered { token, keeps }));
     }
 
     /// A node takes its time; it no longer keeps us from asking others.
@@ -244,15 +282,23 @@ impl Lookup {
 
     /// The nearest nodes that have answered with a token and count, each of another owner; filled up with those that
     /// do not count.
-    pub(super) fn announce_to(&self) -> Vec<(NodeInfo, Vec<u8>)> {
-        let mut to: Vec<(NodeInfo, Vec<u8>)> = Vec::with_capacity(K);
+    pub(super) fn announce_to(&self) -> Vec<Taker> {
+        let mut to: Vec<Taker> = Vec::with_capacity(K);
         for fit in [true, false] {
             for one in self.candidates.iter().filter(|one| one.fit == fit) {
-                let State::Answered { token: Some(token) } = &one.state else {
+                let State::Answered {
+                    token: Some(token),
+                    keeps,
+                } = &one.state
+                else {
                     continue;
                 };
-                if to.len() < K && !is_crowded(&one.node, to.iter().map(|(node, _)| node)) {
-                    to.push((one.node, token.clone()));
+                if to.len() < K && !is_crowded(&one.node, to.iter().map(|taker| &taker.node)) {
+                    to.push(Taker {
+                        node: one.node,
+                        token: token.clone(),
+                        keeps: *keeps,
+                    });
                 }
             }
         }
@@ -346,7 +392,7 @@ mod tests {
             [ask(1), ask(3), ask(5)]
         );
         assert_eq!(lookup.next(), Step::Wait);
-        lookup.answered(node(3), None);
+        lookup.answered(node(3), None, false);
         lookup.add(node(2));
         assert_eq!(lookup.next(), ask(2));
         assert_eq!(lookup.next(), Step::Wait);
@@ -361,7 +407,7 @@ mod tests {
         assert_eq!(lookup.next(), ask(4));
         [2, 3, 4]
             .iter()
-            .for_each(|n| lookup.answered(node(*n), None));
+            .for_each(|n| lookup.answered(node(*n), None, false));
         assert_eq!(lookup.next(), Step::Wait);
         lookup.failed(node(1).addr);
         assert_eq!(lookup.next(), Step::Arrived);
@@ -381,7 +427,7 @@ mod tests {
                     if id == node(3).id {
                         lookup.failed(addr)
                     } else {
-                        lookup.answered(NodeInfo { id, addr }, None)
+                        lookup.answered(NodeInfo { id, addr }, None, false)
                     }
                 }
                 step => {
@@ -407,6 +453,7 @@ mod tests {
                 addr: stranger,
             },
             None,
+            false,
         );
         lookup.add(node(1));
         assert_eq!(lookup.next(), ask(1));
@@ -425,12 +472,12 @@ mod tests {
         for n in 1..=12 {
             lookup.add(node(n));
             let _ = lookup.next();
-            lookup.answered(node(n), (n != 2).then(|| vec![n]));
+            lookup.answered(node(n), (n != 2).then(|| vec![n]), false);
         }
         let to: Vec<_> = lookup
             .announce_to()
             .into_iter()
-            .map(|(_, token)| token[0])
+            .map(|taker| taker.token[0])
             .collect();
         assert_eq!(to, [1, 3, 4, 5, 6, 7, 8, 9]);
     }
@@ -444,10 +491,10 @@ mod tests {
         };
         lookup.add(forged);
         let _ = lookup.next();
-        lookup.answered(node(200), Some(vec![1]));
+        lookup.answered(node(200), Some(vec![1]), false);
         lookup.add(node(5));
         assert_eq!(lookup.next(), ask(5));
-        assert_eq!(lookup.announce_to()[0].0.id, node(200).id);
+        assert_eq!(lookup.announce_to()[0].node.id, node(200).id);
     }
 
     /// A node on the public network whose id fits, with the nth address of a network.
@@ -484,12 +531,12 @@ mod tests {
         let mut asked = Vec::new();
         while let Step::Ask(addr, Some(id)) = lookup.next() {
             asked.push(addr);
-            lookup.answered(NodeInfo { id, addr }, Some(vec![1]));
+            lookup.answered(NodeInfo { id, addr }, Some(vec![1]), false);
         }
         assert!(asked.contains(&unfit(1).addr));
         let to = lookup.announce_to();
         assert_eq!(to.len(), K);
-        assert!(to.iter().all(|(node, _)| is_fit(node)));
+        assert!(to.iter().all(|taker| is_fit(&taker.node)));
     }
 
     #[test]
@@ -502,10 +549,10 @@ mod tests {
         }
         lookup.add(public(1, 1));
         while let Step::Ask(addr, Some(id)) = lookup.next() {
-            lookup.answered(NodeInfo { id, addr }, Some(vec![1]));
+            lookup.answered(NodeInfo { id, addr }, Some(vec![1]), false);
         }
         let to = lookup.announce_to();
-        assert_eq!((to.len(), to[0].0), (K, public(1, 1)));
+        assert_eq!((to.len(), to[0].node), (K, public(1, 1)));
     }
 
     #[test]
@@ -525,7 +572,7 @@ mod tests {
         lookup.add(at(last));
         while let Step::Ask(addr, Some(id)) = lookup.next() {
             steps += 1;
-            lookup.answered(NodeInfo { id, addr }, None);
+            lookup.answered(NodeInfo { id, addr }, None, false);
             for _ in 0..8 {
                 last += 1;
                 lookup.add(at(last));

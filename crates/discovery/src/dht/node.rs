@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use torrent::krpc::{Body, Message, NodeId, NodeInfo, Query, Response, Want};
+use torrent::krpc::{Body, Item, Message, NodeId, NodeInfo, Query, Response, Want};
 
-use super::lookup::{Goal, Lookup, MAX_TOLD, Step};
+use super::lookup::{Goal, Lookup, MAX_TOLD, Step, Taker};
 use super::owner::is_fit;
 use super::queries::{Overdue, Purpose, Queries};
 use super::reach::{Reach, Watch};
+use super::sign::is_genuine;
 use super::table::{K, Standing, Table};
 use super::{AnnounceAs, Output, SearchId};
 use crate::scope::{Scope, may_refer};
@@ -89,6 +90,14 @@ pub(super) enum Event {
     Found {
         search: SearchId,
         peers: Vec<SocketAddr>,
+    },
+    /// A walk has met a value, and it is genuine.
+    Item { search: SearchId, item: Item },
+    /// A node does not keep what it was told to.
+    Refused {
+        search: SearchId,
+        code: u16,
+        message: String,
     },
     /// A walk for peers has come to its end.
     Finished {
@@ -268,9 +277,9 @@ impl Node {
         }
     }
 
-    /// Starts to look for peers.
-    pub(super) fn search(&mut self, now: Instant, info_hash: [u8; 20], goal: Goal) {
-        let mut lookup = Lookup::new(NodeId(info_hash), goal);
+    /// Starts to look for peers, or for a value.
+    pub(super) fn search(&mut self, now: Instant, target: NodeId, goal: Goal) {
+        let mut lookup = Lookup::new(target, goal);
         let start = self.table.closest(now, &lookup.target, 2 * K, |standing| {
             standing != Standing::Bad
         });
@@ -278,11 +287,11 @@ impl Node {
         self.start(lookup);
     }
 
-    /// Gives up looking for peers.
-    pub(super) fn cancel(&mut self, search: SearchId) {
-        self.lookups.retain(
-            |_, lookup| !matches!(lookup.goal, Goal::Search { search: s, .. } if s == search),
-        );
+    /// Gives up looking; answers how many nodes have answered.
+    pub(super) fn cancel(&mut self, search: SearchId) -> usize {
+        let gone = |_: &u32, lookup: &mut Lookup| lookup.goal.search() == Some(search);
+        let gone = self.lookups.extract_if(.., gone);
+        gone.map(|(_, lookup)| lookup.answers()).sum()
     }
 
     /// An answer has come.
@@ -318,7 +327,8 @@ impl Node {
                 let Some(lookup) = self.lookups.get_mut(&number) else {
                     return;
                 };
-                lookup.answered(node, response.token);
+                let keeps = response.item.is_some() || response.seq.is_some();
+                lookup.answered(node, response.token, keeps);
                 let (own, foreign) = match self.v4 {
                     true => (response.nodes, response.nodes6),
                     false => (response.nodes6, response.nodes),
@@ -343,18 +353,37 @@ impl Node {
                     .values
                     .into_iter()
                     .filter(|peer| may_refer(from.ip(), peer.ip()));
-                if let Goal::Search { search, .. } = lookup.goal {
-                    let peers = lookup.new_peers(peers);
-                    if !peers.is_empty() {
-                        shared.events.push_back(Event::Found { search, peers });
+                match &lookup.goal {
+                    Goal::Search { search, .. } => {
+                        let search = *search;
+                        let peers = lookup.new_peers(peers);
+                        if !peers.is_empty() {
+                            shared.events.push_back(Event::Found { search, peers });
+                        }
                     }
+                    Goal::Item { search, salt, .. } => {
+                        let item = response
+                            .item
+                            .and_then(|item| genuine(*item, salt, &lookup.target));
+                        let search = *search;
+                        shared
+                            .events
+                            .extend(item.map(|item| Event::Item { search, item }));
+                    }
+                    Goal::Bootstrap | Goal::Refresh => {}
                 }
             }
         }
     }
 
     /// A refusal has come: the node is there, but of no use for this.
-    pub(super) fn refused(&mut self, shared: &mut Shared, from: SocketAddr, transaction: &[u8]) {
+    pub(super) fn refused(
+        &mut self,
+        shared: &mut Shared,
+        from: SocketAddr,
+        transaction: &[u8],
+        (code, message): (u16, String),
+    ) {
         match self
             .queries
             .answered(transaction, from)
@@ -366,7 +395,18 @@ impl Node {
                     .into_iter()
                     .for_each(|lookup| lookup.failed(from));
             }
-            Some(Purpose::Announce(lookup)) => self.announce_settled(shared, lookup, false),
+            Some(Purpose::Announce(lookup)) => {
+                let goal = self.lookups.get(&lookup).map(|lookup| &lookup.goal);
+                if let Some(Goal::Item { search, .. }) = goal {
+                    let search = *search;
+                    shared.events.push_back(Event::Refused {
+                        search,
+                        code,
+                        message,
+                    });
+                }
+                self.announce_settled(shared, lookup, false);
+            }
             Some(Purpose::Ping) | None => {}
         }
     }
@@ -526,35 +566,18 @@ impl Node {
                 self.refresh = None;
                 self.refresh_at = now + REFRESH_GAP;
             }
-            Goal::Search {
-                info_hash,
-                announce,
-                ..
-            } => {
-                let to = if announce.is_some() {
-                    lookup.announce_to()
-                } else {
-                    Vec::new()
-                };
-                lookup.announcing = Some(to.len());
-                for (node, token) in to {
-                    let AnnounceAs { port, implied } =
-                        announce.expect("only announces have somebody to go to");
-                    let query = Query::AnnouncePeer {
-                        id: self.id,
-                        info_hash,
-                        port,
-                        implied_port: implied,
-                        token,
-                    };
-                    self.ask(
-                        now,
-                        shared,
-                        node.addr,
-                        Some(node.id),
-                        Purpose::Announce(number),
-                        query,
-                    );
+            goal @ (Goal::Search { .. } | Goal::Item { .. }) => {
+                let own = self.id;
+                let tell = |taker: &Taker| announcement(own, &goal, taker);
+                let to = lookup.announce_to();
+                let tell: Vec<_> = to
+                    .iter()
+                    .filter_map(|taker| Some((taker.node, tell(taker)?)))
+                    .collect();
+                lookup.announcing = Some(tell.len());
+                for (node, query) in tell {
+                    let purpose = Purpose::Announce(number);
+                    self.ask(now, shared, node.addr, Some(node.id), purpose, query);
                 }
                 self.finish_if_announced(shared, number);
             }
@@ -574,8 +597,7 @@ impl Node {
             .lookups
             .get(&number)
             .filter(|lookup| lookup.announcing == Some(0));
-        if let Some(Goal::Search { search, .. }) = lookup.map(|lookup| &lookup.goal) {
-            let search = *search;
+        if let Some(search) = lookup.and_then(|lookup| lookup.goal.search()) {
             let (answered, announced) =
                 lookup.map_or((0, 0), |lookup| (lookup.answers(), lookup.announced));
             self.lookups.remove(&number);
@@ -629,6 +651,12 @@ fn question(lookup: &Lookup, id: NodeId, both: bool) -> Query {
             info_hash,
             want: None,
         },
+        Goal::Item { .. } => Query::Get {
+            id,
+            target: lookup.target,
+            seq: None,
+            want: None,
+        },
         Goal::Bootstrap | Goal::Refresh => {
             let both = both && lookup.goal == Goal::Bootstrap;
             let want = both.then_some(Want { n4: true, n6: true });
@@ -639,4 +667,42 @@ fn question(lookup: &Lookup, id: NodeId, both: bool) -> Query {
             }
         }
     }
+}
+
+/// What a walk tells one of the nearest nodes at its end, if anything.
+fn announcement(id: NodeId, goal: &Goal, taker: &Taker) -> Option<Query> {
+    let token = taker.token.clone();
+    match goal {
+        Goal::Search {
+            info_hash,
+            announce: Some(AnnounceAs { port, implied }),
+            ..
+        } => Some(Query::AnnouncePeer {
+            id,
+            info_hash: *info_hash,
+            port: *port,
+            implied_port: *implied,
+            token,
+        }),
+        Goal::Item { put: Some(put), .. } => Some(Query::Put {
+            id,
+            token,
+            item: Box::new(put.item.clone()),
+            // Where there is nothing, there is nothing to compare with.
+            cas: put.cas.filter(|_| taker.keeps),
+        }),
+        _ => None,
+    }
+}
+
+/// The value, with the salt it was looked for with, if it belongs there and is rightly signed.
+fn genuine(mut item: Item, salt: &[u8], target: &NodeId) -> Option<Item> {
+    if let Item::Mutable(signed) = &mut item {
+        signed.salt = salt.to_vec();
+    }
+    let is_genuine = match &item {
+        Item::Immutable(_) => true,
+        Item::Mutable(signed) => is_genuine(signed),
+    };
+    (item.target() == *target && is_genuine).then_some(item)
 }

@@ -1,11 +1,12 @@
-//! The answering half of a DHT node: who is near, who has what, and remembering what others announce. The same for
-//! both address families.
+//! The answering half of a DHT node: who is near, who has what, and keeping what others announce and put here. The same
+//! for both address families.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use torrent::krpc::{Body, NodeId, NodeInfo, Query, Response, Want, code};
+use torrent::krpc::{Body, Item, NodeId, NodeInfo, Query, Response, Want, code};
 
+use super::items::Items;
 use super::limiter::Limiter;
 use super::node::Node;
 use super::peers::Peers;
@@ -17,6 +18,11 @@ use super::tokens::Tokens;
 pub(super) const MAX_VALUES_V4: usize = 40;
 pub(super) const MAX_VALUES_V6: usize = 16;
 
+/// Longest value beside which as many nodes as usual fit into an answer, in bytes, and nodes of each family given
+/// beside a longer one.
+const SHORT_VALUE: usize = 500;
+const NODES_BESIDE: usize = 3;
+
 /// How often announces that have become old are swept out.
 const SWEEP: Duration = Duration::from_secs(5 * 60);
 
@@ -24,6 +30,7 @@ const SWEEP: Duration = Duration::from_secs(5 * 60);
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) stored: Peers,
+    pub(super) items: Items,
     tokens: Tokens,
     limiter: Limiter,
     sweep_at: Instant,
@@ -40,6 +47,7 @@ impl Server {
     pub(super) fn new(secret: [u8; 20], now: Instant) -> Server {
         Server {
             stored: Peers::default(),
+            items: Items::default(),
             tokens: Tokens::new(secret, now),
             limiter: Limiter::new(now),
             sweep_at: now + SWEEP,
@@ -94,6 +102,39 @@ impl Server {
                     return refusal(code::SERVER, "no room");
                 }
             }
+            Query::Get {
+                id,
+                target,
+                seq,
+                want,
+            } => {
+                nearest.add_to(&mut response, id, &target, want, from);
+                response.token = Some(self.tokens.token(now, from.ip()));
+                if let Some(item) = self.items.get(now, &target) {
+                    response.seq = item.seq();
+                    let is_news = seq.is_none_or(|known| item.seq().is_none_or(|seq| seq > known));
+                    response.item = is_news.then(|| Box::new(without_salt(item)));
+                }
+                let value = response.item.as_ref().map_or(0, |item| item.value().len());
+                if value > SHORT_VALUE {
+                    for nodes in [&mut response.nodes, &mut response.nodes6]
+                        .into_iter()
+                        .flatten()
+                    {
+                        nodes.truncate(NODES_BESIDE);
+                    }
+                }
+            }
+            Query::Put {
+                token, item, cas, ..
+            } => {
+                if !self.tokens.accepts(now, from.ip(), &token) {
+                    return refusal(code::PROTOCOL, "bad token");
+                }
+                if let Err((code, message)) = self.items.put(now, &own, *item, cas) {
+                    return refusal(code, message);
+                }
+            }
             Query::Unknown { .. } => return refusal(code::METHOD_UNKNOWN, "method unknown"),
         }
         Body::Response(response)
@@ -108,6 +149,7 @@ impl Server {
     pub(super) fn sweep(&mut self, now: Instant) {
         if now >= self.sweep_at {
             self.stored.expire(now);
+            self.items.expire(now);
             self.sweep_at = now + SWEEP;
         }
     }
@@ -156,6 +198,15 @@ impl Nearest<'_> {
         nodes.truncate(K);
         nodes
     }
+}
+
+/// Whoever asks for a value knows its salt (BEP 44).
+fn without_salt(item: &Item) -> Item {
+    let mut item = item.clone();
+    if let Item::Mutable(signed) = &mut item {
+        signed.salt.clear();
+    }
+    item
 }
 
 /// The answer to a question that lacks something.

@@ -846,3 +846,303 @@ fn a_node_that_nobody_reaches_says_so_and_answers_all_the_same() {
     ));
     assert_eq!(hand.dht.status(hand.now).reach[0], Reach::Open);
 }
+
+/// Plays the nodes of [`Hand::acquainted`] until nothing is asked any more: each answers as `answer` says.
+fn play(
+    hand: &mut Hand,
+    outputs: Vec<Output>,
+    mut answer: impl FnMut(NodeInfo, &Query) -> Body,
+) -> Vec<Output> {
+    let known = hand.dht.nodes(hand.now);
+    let mut questions: VecDeque<_> = sent(&outputs).into();
+    let mut all = outputs;
+    while let Some((to, message)) = questions.pop_front() {
+        let Body::Query(query) = &message.body else {
+            continue;
+        };
+        let node = known.iter().find(|node| node.addr == to).unwrap();
+        let body = match query {
+            Query::FindNode { .. } => Body::Response(Response::new(node.id)),
+            query => answer(*node, query),
+        };
+        let reply = Message::new(message.transaction.clone(), body);
+        let bytes = reply.encode();
+        let outputs = hand.input(Input::Packet {
+            from: to,
+            bytes: &bytes,
+        });
+        questions.extend(sent(&outputs));
+        all.extend(outputs);
+    }
+    all
+}
+
+fn with_token(node: NodeInfo) -> Response {
+    Response {
+        token: Some(vec![node.id.0[0]]),
+        ..Response::new(node.id)
+    }
+}
+
+fn news(seq: i64, value: &str) -> Item {
+    let key = SigningKey::from_seed(&[7; 32]);
+    Item::Mutable(key.sign(b"news", seq, value.as_bytes()).unwrap())
+}
+
+/// As it travels in an answer.
+fn unsalted(item: &Item) -> Option<Box<Item>> {
+    let mut item = item.clone();
+    if let Item::Mutable(signed) = &mut item {
+        signed.salt.clear();
+    }
+    Some(Box::new(item))
+}
+
+#[test]
+fn a_value_is_put_where_it_belongs_and_only_with_a_token() {
+    let mut hand = Hand::acquainted(12);
+    let item = news(5, "5:hello");
+    let put = Input::Put {
+        search: SearchId(3),
+        item: Box::new(item.clone()),
+        cas: Some(4),
+    };
+    let outputs = hand.input(put);
+    let mut told = Vec::new();
+    let target = item.target();
+    let outputs = play(&mut hand, outputs, |node, query| match query {
+        // One has an older value, and so can compare; another has a newer one.
+        Query::Get { target: t, .. } if *t == target => Body::Response(Response {
+            item: (node.id == met(2))
+                .then(|| unsalted(&news(4, "3:old")))
+                .flatten(),
+            seq: (node.id == met(2)).then_some(4),
+            ..with_token(node)
+        }),
+        Query::Put {
+            token,
+            item: put,
+            cas,
+            ..
+        } => {
+            assert_eq!((token, &**put), (&vec![node.id.0[0]], &item));
+            told.push((node.id, *cas));
+            match told.len() {
+                1 => Body::Error {
+                    code: krpc::code::SEQ,
+                    message: "newer".into(),
+                },
+                _ => Body::Response(Response::new(node.id)),
+            }
+        }
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(told.len(), K);
+    for (id, cas) in told {
+        assert_eq!(cas, (id == met(2)).then_some(4));
+    }
+    let refused = Output::Refused {
+        search: SearchId(3),
+        code: krpc::code::SEQ,
+        message: "newer".into(),
+    };
+    assert!(outputs.contains(&refused));
+    let done = Output::SearchDone {
+        search: SearchId(3),
+        answered: 12,
+        announced: K - 1,
+    };
+    assert_eq!(outputs.last(), Some(&done));
+}
+
+#[test]
+fn the_newest_genuine_value_is_found() {
+    let mut hand = Hand::acquainted(12);
+    let target = news(0, "1:x").target();
+    let get = Input::Get {
+        search: SearchId(4),
+        target,
+        salt: b"news".to_vec(),
+    };
+    let outputs = hand.input(get);
+    let outputs = play(&mut hand, outputs, |node, _| {
+        let n = i64::from(node.id.0[0] / 16);
+        let mut item = unsalted(&news(n, "1:x"));
+        if let Some(Item::Mutable(forged)) = item.as_deref_mut()
+            && n > 9
+        {
+            forged.value = b"1:y".to_vec();
+        }
+        Body::Response(Response {
+            item,
+            ..with_token(node)
+        })
+    });
+    let found: Vec<_> = outputs
+        .iter()
+        .filter_map(|output| match output {
+            Output::Item { item, .. } => item.seq(),
+            _ => None,
+        })
+        .collect();
+    assert!(found.is_sorted() && found.last() == Some(&9), "{found:?}");
+    let done = Output::SearchDone {
+        search: SearchId(4),
+        answered: 12,
+        announced: 0,
+    };
+    assert_eq!(outputs.last(), Some(&done));
+}
+
+#[test]
+fn a_value_that_cannot_change_ends_the_search() {
+    let mut hand = Hand::acquainted(12);
+    let item = Item::Immutable(b"5:hello".to_vec());
+    let get = Input::Get {
+        search: SearchId(4),
+        target: item.target(),
+        salt: vec![],
+    };
+    let outputs = hand.input(get);
+    let mut answers = 0;
+    let outputs = play(&mut hand, outputs, |node, _| {
+        answers += 1;
+        let item = match answers {
+            1 => Item::Immutable(b"5:false".to_vec()),
+            _ => item.clone(),
+        };
+        Body::Response(Response {
+            item: Some(Box::new(item)),
+            ..with_token(node)
+        })
+    });
+    let told: Vec<_> = outputs
+        .iter()
+        .filter(|output| !matches!(output, Output::Send { .. }))
+        .collect();
+    let found = Output::Item {
+        search: SearchId(4),
+        item,
+    };
+    let done = Output::SearchDone {
+        search: SearchId(4),
+        answered: 2,
+        announced: 0,
+    };
+    assert_eq!(told, [&found, &done]);
+    assert_eq!(hand.dht.status(hand.now).searches, 0);
+}
+
+#[test]
+fn what_is_put_is_given_to_those_who_ask() {
+    let mut hand = Hand::new(config());
+    let item = news(5, "5:hello");
+    let get = |seq| Query::Get {
+        id: id(1),
+        target: item.target(),
+        seq,
+        want: None,
+    };
+    let Body::Response(response) = hand.ask(addr(1), get(None)) else {
+        panic!("an answer")
+    };
+    assert_eq!((response.item, response.nodes), (None, Some(vec![])));
+    let put = |from: u8, token: &[u8], item: &Item| {
+        let item = Box::new(item.clone());
+        (
+            addr(from),
+            Query::Put {
+                id: id(from),
+                token: token.to_vec(),
+                item,
+                cas: None,
+            },
+        )
+    };
+    let token = response.token.unwrap();
+    let code = |body| match body {
+        Body::Error { code, .. } => Some(code),
+        _ => None,
+    };
+    let (thief, stolen) = put(2, &token, &item);
+    assert_eq!(code(hand.ask(thief, stolen)), Some(krpc::code::PROTOCOL));
+    let (from, right) = put(1, &token, &item);
+    assert_eq!(code(hand.ask(from, right)), None);
+    let (from, older) = put(1, &token, &news(4, "3:old"));
+    assert_eq!(code(hand.ask(from, older)), Some(krpc::code::SEQ));
+    let answered = |body| match body {
+        Body::Response(response) => (response.item, response.seq),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        answered(hand.ask(addr(3), get(Some(4)))),
+        (unsalted(&item), Some(5))
+    );
+    assert_eq!(answered(hand.ask(addr(3), get(Some(5)))), (None, Some(5)));
+    assert_eq!(hand.dht.status(hand.now).stored_items, 1);
+}
+
+#[test]
+fn the_longest_value_fits_into_a_packet() {
+    let mut hand = Hand::new(Config {
+        v6: true,
+        ..config()
+    });
+    let now = hand.now;
+    for n in 1..=8u8 {
+        let node = |addr: SocketAddr| NodeInfo {
+            id: id(0x80 + n),
+            addr,
+        };
+        let meet = |family: &mut Option<Node>, addr| {
+            assert_eq!(
+                family.as_mut().unwrap().table.answered(now, node(addr)),
+                None
+            );
+        };
+        meet(&mut hand.dht.v4, addr(n));
+        meet(
+            &mut hand.dht.v6,
+            format!("[2001:db8:0:{n}::1]:6881").parse().unwrap(),
+        );
+    }
+    let key = SigningKey::from_seed(&[7; 32]);
+    let value = format!("996:{}", "x".repeat(996));
+    let item = Item::Mutable(key.sign(&[1; 64], i64::MAX, value.as_bytes()).unwrap());
+    hand.dht
+        .server
+        .items
+        .put(now, &OURS, item.clone(), None)
+        .unwrap();
+    let want = Some(Want { n4: true, n6: true });
+    let get = Query::Get {
+        id: id(99),
+        target: item.target(),
+        seq: None,
+        want,
+    };
+    let question = Message::new([b't'; krpc::MAX_TRANSACTION_LEN], Body::Query(get));
+    let from: SocketAddr = ([8; 16], 65535).into();
+    let outputs = hand.input(Input::Packet {
+        from,
+        bytes: &question.encode(),
+    });
+    let Output::Send { bytes, .. } = &outputs[0] else {
+        panic!("an answer")
+    };
+    assert!(
+        bytes.len() <= krpc::MAX_SENT_ITEM_LEN,
+        "{} bytes",
+        bytes.len()
+    );
+    let put = Query::Put {
+        id: OURS,
+        token: vec![1; krpc::MAX_TOKEN_LEN],
+        item: Box::new(item),
+        cas: Some(i64::MAX),
+    };
+    let mut message = Message::new(*b"tttt", Body::Query(put));
+    message.version = Some(b"ST\0\x01".to_vec());
+    message.read_only = true;
+    assert!(message.encode().len() <= krpc::MAX_SENT_ITEM_LEN);
+}

@@ -1,6 +1,7 @@
 //! The loop around the DHT engine: names resolved for it, searches kept going for every transfer.
 
 mod searches;
+mod values;
 
 use std::cell::RefCell;
 use std::io;
@@ -19,6 +20,7 @@ use super::Driver;
 use super::datagrams::Datagrams;
 use crate::Event;
 use searches::Searches;
+use values::Values;
 
 /// Public nodes that everybody enters by.
 const ROUTERS: &[(&str, u16)] = &[
@@ -35,6 +37,7 @@ pub(crate) struct DhtDriver {
     engine: RefCell<Dht>,
     timer: Notify,
     searches: RefCell<Searches>,
+    values: RefCell<Values>,
     announce: AnnounceAs,
     /// What marks the answers of nodes that the proxy was told by name.
     by_name: [u8; 8],
@@ -81,6 +84,7 @@ impl DhtDriver {
             engine: RefCell::new(engine),
             timer: Notify::new(),
             searches: RefCell::default(),
+            values: RefCell::default(),
             announce: AnnounceAs { port, implied },
             by_name,
         })
@@ -131,6 +135,20 @@ impl DhtDriver {
             Output::Peers { search, peers } => {
                 self.searches.borrow_mut().found(search, peers.len());
                 driver.peers_found(Searches::torrent(search), Source::Dht, peers);
+            }
+            Output::Item { search, item } => self.values.borrow_mut().met(search, item),
+            Output::Refused {
+                search,
+                code,
+                message,
+            } => self.values.borrow_mut().refused(search, code, message),
+            Output::SearchDone {
+                search,
+                answered,
+                announced,
+            } if self.values.borrow().has(search) => {
+                let mut values = self.values.borrow_mut();
+                values.done(search, answered, announced);
             }
             Output::SearchDone {
                 search, answered, ..
@@ -210,6 +228,17 @@ impl DhtDriver {
         }
     }
 
+    /// Puts values again whose time has come.
+    fn put_again(&self, driver: &Rc<Driver>) {
+        loop {
+            let due = self.values.borrow_mut().due(Instant::now());
+            let Some((search, item)) = due else { return };
+            let item = Box::new(item);
+            let cas = None;
+            self.tell(driver, Input::Put { search, item, cas });
+        }
+    }
+
     /// Somebody says that a node lives here.
     pub fn add_node(&self, driver: &Rc<Driver>, addr: SocketAddr) {
         self.tell(driver, Input::AddNode(addr));
@@ -271,9 +300,11 @@ pub(crate) async fn run(driver: Rc<Driver>) {
     let mut save_at = Instant::now() + SAVE;
     loop {
         dht.search(&driver);
+        dht.put_again(&driver);
+        let put_at = dht.values.borrow().deadline();
         let search_at = dht.searches.borrow().deadline(Instant::now());
         let engine_at = dht.engine.borrow().deadline();
-        let deadline = [engine_at, search_at]
+        let deadline = [engine_at, search_at, put_at]
             .into_iter()
             .flatten()
             .fold(save_at, Instant::min);

@@ -1,8 +1,9 @@
 //! Bytes as a message.
 
 use super::{
-    Body, KrpcError, MAX_NODES, MAX_PACKET_LEN, MAX_TEXT_LEN, MAX_TOKEN_LEN, MAX_TRANSACTION_LEN,
-    MAX_VALUES, Message, NODE_V4_LEN, NODE_V6_LEN, NodeId, NodeInfo, Query, Response, Want, code,
+    Body, Item, KrpcError, MAX_NODES, MAX_PACKET_LEN, MAX_TEXT_LEN, MAX_TOKEN_LEN,
+    MAX_TRANSACTION_LEN, MAX_VALUES, Message, NODE_V4_LEN, NODE_V6_LEN, NodeId, NodeInfo, Query,
+    Response, Signed, Want, code,
 };
 use crate::bencode::{self, Dict, Value};
 use crate::tracker::compact;
@@ -52,7 +53,14 @@ impl Message {
 
 fn query(dict: &Dict<'_>) -> Result<Query, &'static str> {
     let name = dict.get("q").and_then(|name| name.as_bytes()).ok_or("q")?;
-    let known: [&[u8]; 4] = [b"ping", b"find_node", b"get_peers", b"announce_peer"];
+    let known: [&[u8]; 6] = [
+        b"ping",
+        b"find_node",
+        b"get_peers",
+        b"announce_peer",
+        b"get",
+        b"put",
+    ];
     let arguments = dict.get("a").and_then(|a| a.as_dict());
     if !known.contains(&name) {
         let id = arguments
@@ -78,6 +86,18 @@ fn query(dict: &Dict<'_>) -> Result<Query, &'static str> {
             info_hash: info_hash()?,
             want,
         }),
+        b"get" => Ok(Query::Get {
+            id,
+            target: NodeId(array(&arguments, "target").ok_or("target")?),
+            seq: number(&arguments, "seq"),
+            want,
+        }),
+        b"put" => Ok(Query::Put {
+            id,
+            token: bytes(&arguments, "token", MAX_TOKEN_LEN).ok_or("token")?,
+            item: Box::new(item(&arguments)?),
+            cas: number(&arguments, "cas"),
+        }),
         _ => {
             let implied_port = flag(&arguments, "implied_port");
             let port = arguments
@@ -101,6 +121,27 @@ fn query(dict: &Dict<'_>) -> Result<Query, &'static str> {
     }
 }
 
+/// A value to keep: mutable if there is a key (BEP 44).
+fn item(dict: &Dict<'_>) -> Result<Item, &'static str> {
+    let value = dict.get("v").ok_or("v")?.raw().to_vec();
+    if dict.get("k").is_none() {
+        return Ok(Item::Immutable(value));
+    }
+    Ok(Item::Mutable(Signed {
+        key: *dict.get("k").and_then(|k| k.as_array::<32>()).ok_or("k")?,
+        salt: match dict.get("salt") {
+            Some(salt) => salt.as_bytes().ok_or("salt")?.to_vec(),
+            None => Vec::new(),
+        },
+        seq: number(dict, "seq").ok_or("seq")?,
+        signature: *dict
+            .get("sig")
+            .and_then(|sig| sig.as_array::<64>())
+            .ok_or("sig")?,
+        value,
+    }))
+}
+
 fn response(dict: &Dict<'_>) -> Result<Response, KrpcError> {
     let values = dict
         .get("r")
@@ -118,6 +159,8 @@ fn response(dict: &Dict<'_>) -> Result<Response, KrpcError> {
             .take(MAX_VALUES)
             .collect(),
         token: bytes(&values, "token", MAX_TOKEN_LEN),
+        item: item(&values).ok().map(Box::new),
+        seq: number(&values, "seq"),
     })
 }
 
@@ -166,6 +209,11 @@ fn bytes(dict: &Dict<'_>, key: &str, max: usize) -> Option<Vec<u8>> {
         .as_bytes()
         .filter(|bytes| bytes.len() <= max)
         .map(<[u8]>::to_vec)
+}
+
+/// A number of a value: never negative.
+fn number(dict: &Dict<'_>, key: &str) -> Option<i64> {
+    dict.get(key)?.as_int().filter(|number| *number >= 0)
 }
 
 fn flag(dict: &Dict<'_>, key: &str) -> bool {

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::bencode::Owned;
 
 const ASKING: NodeId = NodeId(*b"abcdefghij0123456789");
 const OTHER: [u8; 20] = *b"mnopqrstuvwxyz123456";
@@ -45,6 +46,55 @@ fn the_queries_of_bep_5_are_written_and_read() {
         b"d1:ad2:id20:abcdefghij012345678912:implied_porti1e9:info_hash20:mnopqrstuvwxyz1234564:porti6881e\
             5:token8:aoeusnthe1:q13:announce_peer1:t2:aa1:y1:qe",
     );
+}
+
+#[test]
+fn values_are_asked_for_and_put_as_in_bep_44() {
+    same(
+        Body::Query(Query::Get { id: ASKING, target: NodeId(OTHER), seq: Some(4), want: None }),
+        b"d1:ad2:id20:abcdefghij01234567893:seqi4e6:target20:mnopqrstuvwxyz123456e1:q3:get1:t2:aa1:y1:qe",
+    );
+    // Verbatim: a dictionary out of order stays out of order.
+    let item = Item::Immutable(b"d1:bi1e1:ai2ee".to_vec());
+    let put = |item, cas| Query::Put {
+        id: ASKING,
+        token: b"tok".into(),
+        item: Box::new(item),
+        cas,
+    };
+    same(
+        Body::Query(put(item.clone(), None)),
+        b"d1:ad2:id20:abcdefghij01234567895:token3:tok1:vd1:bi1e1:ai2eee1:q3:put1:t2:aa1:y1:qe",
+    );
+    let signed = Signed {
+        key: [b'k'; 32],
+        salt: b"foobar".into(),
+        seq: 4,
+        signature: [b's'; 64],
+        value: b"12:Hello world!".into(),
+    };
+    let long = format!(
+        "d1:ad3:casi3e2:id20:abcdefghij01234567891:k32:{}4:salt6:foobar3:seqi4e3:sig64:{}5:token3:tok\
+         1:v12:Hello world!e1:q3:put1:t2:aa1:y1:qe",
+        "k".repeat(32),
+        "s".repeat(64)
+    );
+    same(
+        Body::Query(put(Item::Mutable(signed), Some(3))),
+        long.as_bytes(),
+    );
+    let response = Response {
+        item: Some(Box::new(item)),
+        ..Response::new(ASKING)
+    };
+    same(
+        Body::Response(response),
+        b"d1:rd2:id20:abcdefghij01234567891:vd1:bi1e1:ai2eee1:t2:aa1:y1:re",
+    );
+    let half = Message::parse(
+        b"d1:ad2:id20:abcdefghij01234567891:k3:abc5:token3:tok1:vi1ee1:q3:put1:t2:aa1:y1:qe",
+    );
+    assert!(matches!(half, Err(KrpcError::Query { argument: "k", .. })));
 }
 
 #[test]
@@ -121,10 +171,10 @@ fn fields_of_later_beps_stand_at_the_top() {
 
 #[test]
 fn an_unknown_query_is_named_so_that_it_can_be_refused() {
-    let packet = b"d1:ad2:id20:abcdefghij01234567891:vi1ee1:q3:put1:t2:aa1:y1:qe";
+    let packet = b"d1:ad2:id20:abcdefghij01234567891:vi1ee1:q3:pet1:t2:aa1:y1:qe";
     let expected = Query::Unknown {
         id: Some(ASKING),
-        name: b"put".into(),
+        name: b"pet".into(),
     };
     assert_eq!(Message::parse(packet), Ok(message(Body::Query(expected))));
     let without = Message::parse(b"d1:q4:vote1:t2:aa1:y1:qe");
@@ -271,6 +321,21 @@ fn any_message() -> impl Strategy<Value = Message> {
     let nodes = |addr: BoxedStrategy<SocketAddr>| {
         proptest::option::of(proptest::collection::vec(node(addr), 0..9))
     };
+    let item = || {
+        let value = || raw(MAX_TOKEN_LEN).prop_map(|value| Owned::bytes(value).encode());
+        let key = (any::<[u8; 32]>(), any::<[u8; 32]>());
+        let signed = (key, raw(64), 0..i64::MAX, value());
+        prop_oneof![
+            value().prop_map(Item::Immutable),
+            signed.prop_map(|((key, half), salt, seq, value)| Item::Mutable(Signed {
+                key,
+                salt,
+                seq,
+                signature: std::array::from_fn(|at| half[at % 32]),
+                value,
+            })),
+        ]
+    };
     let query = prop_oneof![
         id().prop_map(|id| Query::Ping { id }),
         (id(), id(), want()).prop_map(|(id, target, want)| Query::FindNode { id, target, want }),
@@ -295,6 +360,26 @@ fn any_message() -> impl Strategy<Value = Message> {
                     token
                 }
             ),
+        (id(), id(), proptest::option::of(0..i64::MAX), want()).prop_map(
+            |(id, target, seq, want)| Query::Get {
+                id,
+                target,
+                seq,
+                want
+            }
+        ),
+        (
+            id(),
+            raw(MAX_TOKEN_LEN),
+            item(),
+            proptest::option::of(0..i64::MAX)
+        )
+            .prop_map(|(id, token, item, cas)| Query::Put {
+                id,
+                token,
+                item: Box::new(item),
+                cas
+            }),
         (proptest::option::of(id()), "[a-f]{0,9}").prop_map(|(id, name)| Query::Unknown {
             id,
             name: name.into_bytes()
@@ -306,13 +391,16 @@ fn any_message() -> impl Strategy<Value = Message> {
         nodes(v6.boxed()),
         proptest::collection::vec(addr(), 0..20),
         proptest::option::of(raw(MAX_TOKEN_LEN)),
+        proptest::option::of(item()),
     )
-        .prop_map(|(id, nodes, nodes6, values, token)| Response {
+        .prop_map(|(id, nodes, nodes6, values, token, item)| Response {
             id,
             nodes,
             nodes6,
             values,
             token,
+            seq: item.as_ref().and_then(Item::seq),
+            item: item.map(Box::new),
         });
     let body = prop_oneof![
         query.prop_map(Body::Query),

@@ -1,6 +1,6 @@
 //! A message as bytes.
 
-use super::{Body, Message, NodeInfo, Query, Response, Want};
+use super::{Body, Item, Message, NodeInfo, Query, Response, Want};
 use crate::bencode::Owned;
 use crate::tracker::compact;
 
@@ -76,6 +76,22 @@ fn query_entries(query: &Query) -> (&[u8], Entries) {
             entries.push(("token", token.as_slice().into()));
             b"announce_peer"
         }
+        Query::Get {
+            target, seq, want, ..
+        } => {
+            entries.push(("target", target.0.into()));
+            entries.extend(seq.map(|seq| ("seq", Owned::Int(seq))));
+            entries.extend(want.map(want_entry));
+            b"get"
+        }
+        Query::Put {
+            token, item, cas, ..
+        } => {
+            entries.push(("token", token.as_slice().into()));
+            entries.extend(cas.map(|cas| ("cas", Owned::Int(cas))));
+            entries.extend(item_entries(item));
+            b"put"
+        }
         Query::Unknown { name, .. } => name,
     };
     (name, entries)
@@ -94,6 +110,19 @@ fn want_entry(want: Want) -> (&'static str, Owned) {
     )
 }
 
+fn item_entries(item: &Item) -> Entries {
+    let mut entries: Entries = vec![("v", Owned::Raw(item.value().to_vec()))];
+    if let Item::Mutable(signed) = item {
+        entries.push(("k", signed.key.as_slice().into()));
+        entries.push(("seq", Owned::Int(signed.seq)));
+        entries.push(("sig", signed.signature.as_slice().into()));
+        if !signed.salt.is_empty() {
+            entries.push(("salt", signed.salt.as_slice().into()));
+        }
+    }
+    entries
+}
+
 fn response_entries(response: &Response) -> Entries {
     let mut entries: Entries = vec![("id", response.id.0.into())];
     for (key, nodes) in [("nodes", &response.nodes), ("nodes6", &response.nodes6)] {
@@ -106,6 +135,10 @@ fn response_entries(response: &Response) -> Entries {
     }
     if let Some(token) = &response.token {
         entries.push(("token", token.as_slice().into()));
+    }
+    entries.extend(response.seq.map(|seq| ("seq", Owned::Int(seq))));
+    if let Some(item) = &response.item {
+        entries.extend(item_entries(item));
     }
     if !response.values.is_empty() {
         let values = response
