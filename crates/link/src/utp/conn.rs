@@ -24,6 +24,13 @@ const REORDERED: usize = 3;
 const RTO_LEAST: Duration = Duration::from_millis(500);
 const RTO_FIRST: Duration = Duration::from_secs(1);
 const RTO_MOST: Duration = Duration::from_secs(30);
+/// A packet that another has overtaken is lost when it is older than the round trip and this part of it (RFC 8985 §6.2
+/// has the same).
+const OVERTAKEN: f32 = 1.25;
+/// After so many round trips, and what the other side may hold its answer back, the last packet is sent once more: the
+/// answer tells which are missing (RFC 8985 §7).
+const PROBE: u32 = 2;
+const HELD_BACK: Duration = Duration::from_millis(10);
 /// Silences in a row until a connection is given up: about half a minute.
 const SILENCES: u32 = 5;
 /// The same before it is answered at all.
@@ -95,6 +102,8 @@ pub struct Conn {
     rttvar: Duration,
     rto: Duration,
     timer: Option<Instant>,
+    /// Since anything came, the last packet was sent once more.
+    probed: bool,
     silences: u32,
     closing: bool,
     /// The number of our last packet.
@@ -158,6 +167,7 @@ impl Conn {
             rttvar: Duration::ZERO,
             rto: RTO_FIRST,
             timer: None,
+            probed: false,
             silences: 0,
             closing: false,
             fin: None,
@@ -384,7 +394,8 @@ impl Conn {
             let way = (header.under_way != 0).then_some(header.under_way);
             self.window.acked(now, bytes, way, rtt, full);
             self.silences = 0;
-            self.timer = (!self.sent.is_empty()).then_some(now + self.rto);
+            self.probed = false;
+            self.timer = (!self.sent.is_empty()).then_some(now + self.patience());
         }
     }
 
@@ -402,9 +413,10 @@ impl Conn {
                 after += 1;
                 continue;
             }
+            let late = after > 0 && sent.at + rtt.mul_f32(OVERTAKEN) < now;
             // What was sent again has to have had its time.
-            let had_time = sent.sends == 1 || sent.at + rtt < now;
-            if after >= REORDERED && !sent.lost && had_time {
+            let overtaken = after >= REORDERED && sent.sends == 1;
+            if !sent.lost && (late || overtaken) {
                 news.push(at);
             }
         }
@@ -488,7 +500,10 @@ impl Conn {
             return false;
         }
         if self.timer.is_some_and(|at| at <= now) {
-            self.silence();
+            self.timer = None;
+            if !self.probe(now) {
+                self.silence();
+            }
             if matches!(self.state, State::Over(_)) {
                 return false;
             }
@@ -562,7 +577,7 @@ impl Conn {
         self.lost -= 1;
         self.in_flight += len;
         self.tries = false;
-        self.timer.get_or_insert(now + self.rto);
+        self.timer.get_or_insert(now + self.patience());
         self.put(now, kind, number, out);
         out.extend_from_slice(&self.sent[at].payload);
     }
@@ -596,9 +611,38 @@ impl Conn {
         header.write(&mask[..len], out);
     }
 
+    /// How long to wait for an answer before something is sent again.
+    fn patience(&self) -> Duration {
+        let probe = self.srtt.map(|srtt| srtt * PROBE + HELD_BACK);
+        match probe {
+            Some(probe) if !self.probed => probe.min(self.rto),
+            _ => self.rto,
+        }
+    }
+
+    /// Finds out what is missing while there may be little to it; false if that was done already.
+    fn probe(&mut self, now: Instant) -> bool {
+        let Some(rtt) = self.srtt.filter(|_| !self.probed && !self.sent.is_empty()) else {
+            return false;
+        };
+        self.probed = true;
+        self.timer = Some(now + self.rto);
+        if self.find_lost(now, self.sent.len() - 1, rtt) {
+            self.window.lost(now, rtt);
+        }
+        let last = self.sent.iter_mut().rev().find(|sent| !sent.arrived);
+        if self.lost == 0
+            && let Some(last) = last
+        {
+            last.lost = true;
+            self.lost += 1;
+            self.in_flight -= last.payload.len();
+        }
+        true
+    }
+
     /// Nothing has come for too long.
     fn silence(&mut self) {
-        self.timer = None;
         if self.sent.is_empty() {
             self.tries = true;
             return;

@@ -352,3 +352,16 @@ fn whatever_comes_a_connection_stands_it() {
             }
         });
 }
+
+#[test]
+fn losses_cost_no_silences() {
+    let line = Line { losses: 20, ..FAST };
+    let mut world = World::new(line, &[(10_000_000, Duration::ZERO)]);
+    let mut end = Duration::ZERO;
+    while world.flows[0].got < 10_000_000 {
+        let before = world.flows[0].got;
+        end += MS * 300;
+        world.run(end);
+        assert!(world.flows[0].got > before, "nothing came before {end:?}");
+    }
+}
