@@ -3,76 +3,14 @@
 Every case yields all its contestants; bench.py takes turns among them, so that whatever
 the machine does meanwhile falls on all alike.
 """
-import os, shutil, time
+import os, shutil
 from clients import CLIENTS
 from daemon_cases import DAEMON_CASES
-from measure import MIB, Failed, Heater, Window, until
+from measure import Failed, Window, until
+from reach_cases import REACH_CASES
 from run import Run
-from world import LT, TOOLS, TRACKER_URL, VENV_PYTHON, SentBy, fresh, same
-
-PIECE = MIB          # as people's torrents of this size have
-MEMORY_SECONDS = 8   # how long a download goes on where only its memory is of interest
-
-
-def transfer(world, o, torrent, source, seeds, leechers, mib, on="ram", limit=None, compare=True, until_done=True):
-    """`seeds` serve, `leechers` fetch; both are client names. Measured from the start of the
-    leechers to the end of the last one."""
-    world.tracker.reset()
-    os.sync()
-    into = [f"{getattr(world, on)}/into{i}" for i in range(len(leechers))]
-    givers = [CLIENTS[name](world, 1 + i, torrent, source=source) for i, name in enumerate(seeds)]
-    takers = [CLIENTS[name](world, 10 + i, torrent, into=fresh(into[i]), stay=len(leechers) > 1)
-              for i, name in enumerate(leechers)]
-    try:
-        for peer in givers:
-            peer.prepare()
-            peer.begin()
-            world.tracker.seeds.append((peer.ip, peer.port))
-        for peer in givers:
-            until(peer.ready, 120, "seed ready", 0.05)
-        for peer in takers:
-            peer.prepare()
-            world.tracker.others.append((peer.ip, peer.port))
-        sent = SentBy(givers[0].port)
-        heater = Heater(int(mib * len(takers) * 1.25) * MIB)
-        window = Window(seed=[p.proc for p in givers], leecher=[p.proc for p in takers if p.proc])
-        with heater:
-            window.start()
-            for peer in takers:
-                peer.begin()
-                if peer.proc not in window.sides["leecher"]:
-                    window.add("leecher", peer.proc)
-            waiting = list(takers)
-
-            def finished():
-                window.notice()
-                waiting[:] = [p for p in waiting if not p.done()]
-                return not waiting
-
-            if until_done:
-                until(finished, limit or o.limit, "download complete")
-            else:
-                end = time.monotonic() + MEMORY_SECONDS
-                until(lambda: finished() or time.monotonic() > end, MEMORY_SECONDS + 1, "end", 0.05)
-                if window.first is None:
-                    raise Failed("no data flowed: " + takers[0].proc.words())
-            figures = window.stop()
-        figures["sent"] = sent.bytes() / (mib * MIB)
-        name = os.path.basename(source)
-        if compare and not all(same(source, found(folder, name)) for folder in into):
-            raise Failed("what arrived is not what was sent")
-        return figures
-    finally:
-        for peer in takers + givers:
-            peer.stop()
-        for folder in into:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def found(folder, name):
-    """rtorrent and aria2 put a torrent's folder where the others put it; all use its name"""
-    return os.path.join(folder, name)
-
+from transfers import MEMORY_SECONDS, PIECE, found, transfer
+from world import LT, TOOLS, TRACKER_URL, VENV_PYTHON, fresh, same
 
 # ------------------------------------------------------------------- cases
 S, L, F, L2, A, R, T = "starling", "libtorrent", "libtorrent-fast", "libtorrent-2.0", "aria2", "rtorrent", "transmission"
@@ -241,5 +179,6 @@ def share(world, o, source, kind):
 
 
 CASES = {"pair": pair, "disk": disk, "spread": spread, "gather": gather, "files": files, "create": create, "memory": memory,
-         **DAEMON_CASES}
-GROUPS = {"swarm": ["pair", "disk", "spread", "gather", "files"], "create": ["create"], "memory": ["memory"], "daemon": [*DAEMON_CASES]}
+         **DAEMON_CASES, **REACH_CASES}
+GROUPS = {"swarm": ["pair", "disk", "spread", "gather", "files"], "create": ["create"], "memory": ["memory"], "daemon": [*DAEMON_CASES],
+          "reach": [*REACH_CASES]}

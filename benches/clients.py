@@ -11,11 +11,13 @@ from world import ARIA2, LT, TRANSMISSION, VENV_PYTHON, fresh
 class Peer:
     """One peer at its own address. With a `source` it seeds that file or folder, else it
     downloads into `into`; with `stay` it goes on serving when it is complete."""
+    usual_road = []
 
-    def __init__(self, world, n, torrent, source=None, into=None, stay=False):
+    def __init__(self, world, n, torrent, source=None, into=None, stay=False, road=None):
         self.world, self.torrent, self.source, self.stay = world, torrent, source, stay
+        self.road = road if road is not None else self.usual_road   # arguments that choose how peers are reached
         self.into = into or os.path.dirname(source)
-        self.ip, self.port = f"10.77.0.{n}", 7000 + n
+        self.ip, self.port = f"{world.NETWORK}.{n}", 7000 + n
         self.home = fresh(f"{world.ram}/home{n}")
         self.proc = None
 
@@ -49,6 +51,7 @@ def fetch(url, data=None, headers=None):
 
 class Starling(Peer):
     binary = os.environ.get("STARLING_BIN", "")
+    usual_road = ["--no-utp"]
 
     @classmethod
     def missing(cls):
@@ -58,7 +61,7 @@ class Starling(Peer):
         work = (["seed", self.torrent, self.source, "--assume-complete"] if self.source else
                 ["get", self.torrent, "-o", self.into, *(["--seed"] if self.stay else [])])
         self.proc = self.world.spawn(
-            [self.binary, *work, "--bind", f"{self.ip}:{self.port}", "--no-dht", "--no-local-discovery", "--no-utp", "--json", "--yes"],
+            [self.binary, *work, "--bind", f"{self.ip}:{self.port}", "--no-dht", "--no-local-discovery", *self.road, "--json", "--yes"],
             {"HOME": self.home, "STARLING_HOME": self.home})
 
     def ready(self):
@@ -77,7 +80,7 @@ class Libtorrent(Peer):
 
     def begin(self):
         self.proc = self.world.spawn(
-            [self.python, LT, "peer", self.torrent, "--save", self.into, "--bind", f"{self.ip}:{self.port}", *self.options,
+            [self.python, LT, "peer", self.torrent, "--save", self.into, "--bind", f"{self.ip}:{self.port}", *self.options, *self.road,
              *(["--seed"] if self.source else []), *(["--stay"] if self.stay else [])])
 
     def ready(self):

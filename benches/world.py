@@ -1,6 +1,6 @@
 """The place where contestants meet: a namespace of their own, a tracker, content, torrents."""
 import hashlib, http.server, json, os, shutil, socket, struct, subprocess, sys, threading, urllib.parse
-from measure import MIB, Proc
+from measure import MIB, Proc, until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 LT = os.path.join(HERE, "../crates/interop/clients/lt.py")
@@ -25,6 +25,7 @@ def enter():
 class World:
     """Peers live on 10.77.0.1 to .20, one address each: transmission takes no peers in
     127.0.0.0/8, and libtorrent only one connection per address."""
+    NETWORK = "10.77.0"
 
     def __init__(self, folder):
         batch = "link set lo up\n" + "".join(f"addr add 10.77.0.{i}/32 dev lo\n" for i in range(1, 21))
@@ -219,19 +220,93 @@ class Link:
             subprocess.run(command, check=True)
 
 
-class SentBy:
-    """Counts IP bytes that leave from one listening port, over all connections."""
+class Place:
+    """A network namespace, with the World's folders. Peers in it live on NETWORK.1 to .9."""
 
-    def __init__(self, port):
-        rules = ("add table ip bench; flush table ip bench; "
-                 "add chain ip bench out { type filter hook output priority 0; }; "
-                 f"add rule ip bench out meta l4proto {{ tcp, udp }} th sport {port} counter")
-        subprocess.run(["nft", rules], check=True)
+    def __init__(self, world, network):
+        self._world, self.NETWORK = world, network
+        self._proc = world.spawn(["unshare", "--net", "sleep", "infinity"])
+        pid = self._proc.pid
+        here = os.stat("/proc/self/ns/net")
+        until(lambda: os.stat(f"/proc/{pid}/ns/net") != here, 5, "a network", 0.01)
+        self.pid, self.enter = pid, ["nsenter", f"--net=/proc/{pid}/ns/net"]
+
+    def run(self, *commands):
+        for command in commands:
+            subprocess.run([*self.enter, *command.split()], check=True)
+
+    def spawn(self, argv, env=None):
+        return self._world.spawn([*self.enter, *argv], env)
+
+    def __getattr__(self, name):
+        return getattr(self._world, name)
+
+    def close(self):
+        self._proc.stop()
+
+
+class Line:
+    """Two places, `near` and `far`, and a router between them whose line to `far` is narrow. The queue is the router's:
+    a kernel that sends TCP into a queue of its own holds back, and would show another picture."""
+
+    def __init__(self, world, mbit, queue):
+        self.router, self.near, self.far = Place(world, ""), Place(world, "10.78.1"), Place(world, "10.78.2")
+        subprocess.run(f"ip link add line type veth peer name hub netns {self.router.pid} && ip addr add 10.78.0.1/24 dev line && "
+                       "ip link set line up && ip route add 10.78.0.0/16 via 10.78.0.254", shell=True, check=True)
+        self.router.run("ip addr add 10.78.0.254/24 dev hub", "ip link set hub up", "ip route add 10.77.0.0/16 via 10.78.0.1",
+                        "sysctl -qw net.ipv4.ip_forward=1")
+        for name, place in (("near", self.near), ("far", self.far)):
+            self.router.run(f"ip link add {name} type veth peer name eth0 netns {place.pid}",
+                            f"ip addr add {place.NETWORK}.254/24 dev {name}", f"ip link set {name} up")
+            place.run(*[f"ip addr add {place.NETWORK}.{n}/24 dev eth0" for n in range(1, 10)], "ip link set lo up",
+                      "ip link set eth0 gso_max_segs 1 up", f"ip route add default via {place.NETWORK}.254")
+        self.router.run("tc qdisc add dev far root handle 1: htb default 10",
+                        f"tc class add dev far parent 1: classid 1:10 htb rate {mbit}mbit burst 15k quantum 1514",
+                        f"tc qdisc add dev far parent 1:10 pfifo limit {queue}")
+
+    def close(self):
+        subprocess.run(["ip", "link", "del", "line"], check=True)
+        for place in (self.near, self.far, self.router):
+            place.close()
+
+
+class Rules:
+    """Rules of nft in a table of their own, for as long as the block takes; in the place that `enter` leads to."""
+
+    def __init__(self, name, rules, enter=()):
+        self.name, self.enter = name, enter
+        subprocess.run([*enter, "nft", f"table ip {name} {{ {rules}\n}}"], check=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        subprocess.run([*self.enter, "nft", f"delete table ip {self.name}"], check=True)
+
+
+class Counted(Rules):
+    """Counts IP bytes, one number for each rule."""
+
+    def __init__(self, hook, rules, enter=()):
+        rules = "; ".join(f"{rule} counter" for rule in rules)
+        subprocess.run([*enter, "nft", "add table ip bench; delete table ip bench"], check=True)
+        super().__init__("bench", f"chain count {{ type filter hook {hook} priority 0; {rules}; }};", enter)
 
     def bytes(self):
-        out = subprocess.run(["nft", "-j", "list", "table", "ip", "bench"], stdout=subprocess.PIPE, check=True).stdout
-        for item in json.loads(out)["nftables"]:
-            for expression in item.get("rule", {}).get("expr", []):
-                if "counter" in expression:
-                    return expression["counter"]["bytes"]
-        return 0
+        out = subprocess.run([*self.enter, "nft", "-j", "list", "table", "ip", "bench"], stdout=subprocess.PIPE, check=True).stdout
+        rules = [item["rule"] for item in json.loads(out)["nftables"] if "rule" in item]
+        return [part["counter"]["bytes"] for rule in rules for part in rule["expr"] if "counter" in part]
+
+
+class SentBy(Counted):
+    """What leaves from one listening port, over all connections."""
+
+    def __init__(self, port):
+        super().__init__("output", [f"meta l4proto {{ tcp, udp }} th sport {port}"])
+
+
+class Passed(Counted):
+    """What a router passes on to ports, given as (protocol, port)."""
+
+    def __init__(self, flows, router):
+        super().__init__("postrouting", [f"{protocol} dport {port}" for protocol, port in flows], router.enter)
