@@ -90,7 +90,8 @@ fn fuzz_extension() {
     let data = b"d8:msg_typei1e5:piecei0e10:total_sizei34256eexxxxxxxx";
     let pex =
         b"d5:added6:\x01\x02\x03\x04\x01\x027:added.f1:\x127:dropped6:\x05\x06\x07\x08\0\x09e";
-    fuzz(&[handshake, data, pex, &[0; 4], &[1]], |bytes| {
+    let punch = b"\x02\0\x01\x02\x03\x04\x1a\xe1\0\0\0\x02";
+    fuzz(&[handshake, data, pex, punch, &[0; 4], &[1]], |bytes| {
         if let Ok(handshake) = extension::Handshake::parse(bytes) {
             assert_eq!(
                 extension::Handshake::parse(&handshake.encode()),
@@ -105,6 +106,12 @@ fn fuzz_extension() {
         }
         if let Ok(pex) = extension::Pex::parse(bytes) {
             assert_eq!(extension::Pex::parse(&pex.encode()), Ok(pex));
+        }
+        if let Ok(Some(punch)) = extension::Holepunch::parse(bytes) {
+            assert_eq!(
+                extension::Holepunch::parse(&punch.encode()),
+                Ok(Some(punch))
+            );
         }
         let _ = extension::DontHave::parse(bytes);
         let _ = extension::UploadOnly::parse(bytes);
