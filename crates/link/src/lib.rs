@@ -23,5 +23,5 @@ pub mod utp;
 pub use egress::{Egress, interface_addrs};
 pub use outbox::Outbox;
 pub use receiver::{AHEAD, Receiver, Step};
-pub use stream::{Encryption, Stream, Wire};
+pub use stream::{Cover, Encryption, Stream, Wire};
 pub use udp::{Path, Udp};

@@ -30,6 +30,18 @@ pub enum Encryption {
     Refuse,
 }
 
+/// What hides a stream from those it passes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cover {
+    /// Nothing.
+    #[default]
+    Plain,
+    /// The handshake was encrypted; nothing after it is.
+    Handshake,
+    /// All is encrypted.
+    Rc4,
+}
+
 /// What carries a stream.
 pub enum Wire {
     /// TCP.
@@ -82,6 +94,7 @@ pub struct Stream {
     /// Of these taken.
     taken: usize,
     ciphers: Option<Box<Ciphers>>,
+    cover: Cover,
     /// Encrypted and not sent yet.
     held: Vec<u8>,
     /// Of these sent.
@@ -107,6 +120,7 @@ impl Stream {
             early: Vec::new(),
             taken: 0,
             ciphers: None,
+            cover: Cover::Plain,
             held: Vec::new(),
             sent: 0,
         }
@@ -114,11 +128,25 @@ impl Stream {
 
     fn agreed(wire: Wire, agreed: Agreed) -> Stream {
         Stream {
+            cover: match agreed.ciphers {
+                Some(_) => Cover::Rc4,
+                None => Cover::Handshake,
+            },
             early: agreed.early,
             ciphers: agreed.ciphers,
             held: agreed.send,
             ..Stream::plain(wire)
         }
+    }
+
+    /// What hides it.
+    pub fn cover(&self) -> Cover {
+        self.cover
+    }
+
+    /// What carries it.
+    pub fn wire(&self) -> &Wire {
+        &self.wire
     }
 
     /// Encrypts a stream that was dialled. `initial` is sent as part of it.
@@ -169,11 +197,7 @@ impl Stream {
             if first.starts_with(PLAIN) {
                 return match encryption {
                     Encryption::Require => Err(invalid(MseError::NoMethod)),
-                    _ => Ok(Agreed {
-                        send: Vec::new(),
-                        early: first,
-                        ciphers: None,
-                    }),
+                    _ => Ok(Err(first)),
                 };
             }
             let allowed = encryption.offer();
@@ -182,15 +206,21 @@ impl Stream {
             loop {
                 match answering.receive(&first, &torrents).map_err(invalid)? {
                     Progress::More(bytes) => send(&wire, &bytes).await?,
-                    Progress::Done(agreed) => return Ok(agreed),
+                    Progress::Done(agreed) => return Ok(Ok(agreed)),
                 }
                 let n = receive(&wire, &mut part).await?;
                 first.clear();
                 first.extend_from_slice(&part[..n]);
             }
         };
-        let agreed = in_time(talk).await?;
-        Ok(Stream::agreed(wire, agreed))
+        let early = match in_time(talk).await? {
+            Ok(agreed) => return Ok(Stream::agreed(wire, agreed)),
+            Err(early) => early,
+        };
+        Ok(Stream {
+            early,
+            ..Stream::plain(wire)
+        })
     }
 
     /// Reads once, into these slices one after the other.
@@ -291,7 +321,7 @@ impl Stream {
     }
 }
 
-async fn in_time(talk: impl Future<Output = io::Result<Agreed>>) -> io::Result<Agreed> {
+async fn in_time<T>(talk: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     let late = |_| io::Error::from(io::ErrorKind::TimedOut);
     tokio::time::timeout(HANDSHAKE, talk).await.map_err(late)?
 }

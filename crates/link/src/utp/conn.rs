@@ -36,6 +36,11 @@ const SILENCES: u32 = 5;
 /// The same before it is answered at all.
 const SILENCES_SYN: u32 = 3;
 
+/// The same where both sides dial at once: what opens the way for theirs, and what finds the way that theirs opened, goes
+/// out again and again, at this pace, for about six seconds.
+const SILENCES_PUNCH: u32 = 15;
+const RTO_PUNCH: Duration = Duration::from_millis(400);
+
 /// Where a connection is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -105,6 +110,8 @@ pub struct Conn {
     /// Since anything came, the last packet was sent once more.
     probed: bool,
     silences: u32,
+    /// It dials at the same pace until it is answered.
+    insists: bool,
     closing: bool,
     /// The number of our last packet.
     fin: Option<u16>,
@@ -133,6 +140,15 @@ impl Conn {
         let mut conn = Conn::new(epoch, recv_id, recv_id.wrapping_add(1), 1);
         conn.state = State::Dialling;
         conn.push(Kind::Syn, Vec::new());
+        conn
+    }
+
+    /// Dials somebody who dials us at the same moment (BEP 55): insistently, since what comes before theirs has left is lost
+    /// at their router.
+    pub fn punch(epoch: Instant, recv_id: u16) -> Conn {
+        let mut conn = Conn::dial(epoch, recv_id);
+        conn.insists = true;
+        conn.rto = RTO_PUNCH;
         conn
     }
 
@@ -169,6 +185,7 @@ impl Conn {
             timer: None,
             probed: false,
             silences: 0,
+            insists: false,
             closing: false,
             fin: None,
             ack: 0,
@@ -649,6 +666,7 @@ impl Conn {
         }
         self.silences += 1;
         let most = match self.state {
+            State::Dialling if self.insists => SILENCES_PUNCH,
             State::Dialling => SILENCES_SYN,
             _ => SILENCES,
         };
@@ -662,6 +680,8 @@ impl Conn {
         self.in_flight = 0;
         self.recovered = self.seq;
         self.window.timed_out();
-        self.rto = (self.rto * 2).min(RTO_MOST);
+        if self.state != State::Dialling || !self.insists {
+            self.rto = (self.rto * 2).min(RTO_MOST);
+        }
     }
 }

@@ -90,6 +90,23 @@ impl Endpoint {
     /// # Errors
     /// Nobody answers, or with a refusal.
     pub async fn dial(self: &Rc<Self>, addr: SocketAddr) -> io::Result<Stream> {
+        self.open(addr, Conn::dial).await
+    }
+
+    /// Connects to somebody who does the same at this moment, each behind a router that lets in only what answers
+    /// (BEP 55). Both may succeed, each with a connection of its own.
+    ///
+    /// # Errors
+    /// Nothing comes through for six seconds, or it refuses.
+    pub async fn punch(self: &Rc<Self>, addr: SocketAddr) -> io::Result<Stream> {
+        self.open(addr, Conn::punch).await
+    }
+
+    async fn open(
+        self: &Rc<Self>,
+        addr: SocketAddr,
+        dial: fn(Instant, u16) -> Conn,
+    ) -> io::Result<Stream> {
         let free = |id: &u16| {
             let conns = self.conns.borrow();
             !conns.contains_key(&(addr, *id))
@@ -101,7 +118,7 @@ impl Endpoint {
         if self.conns.borrow().len() >= CONNS {
             return Err(io::ErrorKind::QuotaExceeded.into());
         }
-        let stream = self.add((addr, id), Conn::dial(self.epoch, id), true);
+        let stream = self.add((addr, id), dial(self.epoch, id), true);
         self.flush((addr, id), &stream.entry);
         loop {
             let state = stream.entry.conn.borrow().state();
@@ -542,6 +559,26 @@ mod tests {
             while !a.conns.borrow().is_empty() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
+        });
+    }
+
+    #[test]
+    fn two_who_dial_at_once_reach_each_other_either_way() {
+        run(async {
+            let ((a, at_a), (b, at_b)) = (endpoint(true).await, endpoint(true).await);
+            let (to_a, mut came_to_a) = tokio::sync::mpsc::unbounded_channel();
+            let (to_b, mut came_to_b) = tokio::sync::mpsc::unbounded_channel();
+            let accept = move |stream, _| drop(to_a.send(stream));
+            tokio::task::spawn_local(a.clone().run(accept, |_, _| {}));
+            let accept = move |stream, _| drop(to_b.send(stream));
+            tokio::task::spawn_local(b.clone().run(accept, |_, _| {}));
+            let (out_a, out_b) = tokio::join!(a.punch(at_b), b.punch(at_a));
+            let (out_a, out_b) = (out_a.unwrap(), out_b.unwrap());
+            write_all(&out_a, b"from a").await;
+            write_all(&out_b, b"from b").await;
+            drop((out_a, out_b));
+            assert_eq!(read_all(&came_to_b.recv().await.unwrap()).await, b"from a");
+            assert_eq!(read_all(&came_to_a.recv().await.unwrap()).await, b"from b");
         });
     }
 

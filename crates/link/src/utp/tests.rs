@@ -365,3 +365,32 @@ fn losses_cost_no_silences() {
         assert!(world.flows[0].got > before, "nothing came before {end:?}");
     }
 }
+
+#[test]
+fn who_punches_a_hole_knocks_at_one_pace_until_it_is_heard() {
+    let start = Instant::now();
+    let (mut now, mut datagram) = (start, Vec::new());
+    let mut conn = Conn::punch(start, 100);
+    let mut knocks = Vec::new();
+    while conn.state() == State::Dialling {
+        if conn.poll(now, &mut datagram) {
+            knocks.push(now - start);
+        }
+        now = conn.deadline().unwrap_or(now);
+    }
+    assert_eq!(conn.state(), State::Over(super::conn::End::TimedOut));
+    let gaps: Vec<Duration> = knocks.windows(2).map(|two| two[1] - two[0]).collect();
+    assert!(gaps.iter().all(|gap| *gap == 400 * MS), "{gaps:?}");
+    assert!((10..20).contains(&knocks.len()), "{}", knocks.len());
+
+    // One that is heard late is answered as any other, and then its pace is that of the line.
+    let mut conn = Conn::punch(start, 100);
+    assert!(conn.poll(start, &mut datagram));
+    assert!(conn.poll(start + 400 * MS, &mut datagram));
+    let syn = Packet::parse(&datagram).unwrap();
+    let mut other = Conn::accept(start + 500 * MS, start, &syn.header, 7);
+    let mut answer = Vec::new();
+    assert!(other.poll(start + 500 * MS, &mut answer));
+    conn.receive(start + 600 * MS, &Packet::parse(&answer).unwrap());
+    assert_eq!(conn.state(), State::Open);
+}
