@@ -23,7 +23,7 @@ use crate::add::{
     Source, TransferPatch,
 };
 use crate::bulk::{Bulk, BulkAnswer};
-use crate::detail::{File, Peer, Tracker};
+use crate::detail::{File, Peer, Reach, Tracker};
 use crate::ids::{EventId, TransferId, encoded};
 use crate::label::{Label, LabelPatch};
 use crate::problem::Problem;
@@ -170,6 +170,12 @@ impl Client {
     /// Its connected peers.
     pub async fn peers(&self, id: TransferId) -> Result<Vec<Peer>> {
         self.get_json(&format!("/api/v1/transfers/{id}/peers"))
+            .await
+    }
+
+    /// How far its peers are reached.
+    pub async fn reach(&self, id: TransferId) -> Result<Reach> {
+        self.get_json(&format!("/api/v1/transfers/{id}/reach"))
             .await
     }
 

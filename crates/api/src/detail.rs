@@ -1,5 +1,7 @@
 //! What is shown of one transfer when it is opened: files, peers, trackers.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -30,6 +32,135 @@ pub enum PeerClass {
     Lan,
     /// Anywhere else.
     Other,
+}
+
+/// What carries a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Carrier {
+    /// TCP.
+    Tcp,
+    /// uTP (BEP 29).
+    Utp,
+}
+
+/// What hides a connection from networks that look for BitTorrent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cover {
+    /// Nothing.
+    Plain,
+    /// The handshake was encrypted, what follows is not.
+    Handshake,
+    /// All of it is.
+    Rc4,
+}
+
+/// How a connection's bytes travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+pub struct Road {
+    /// What carries them.
+    pub carrier: Carrier,
+    /// What hides them.
+    pub cover: Cover,
+    /// Both sides dialled at once, since a third peer had them do so: neither could be dialled (BEP 55).
+    pub punched: bool,
+}
+
+impl fmt::Display for Road {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.carrier {
+            Carrier::Tcp => "TCP",
+            Carrier::Utp => "uTP",
+        })?;
+        f.write_str(match self.cover {
+            Cover::Plain => "",
+            Cover::Handshake => ", encrypted handshake",
+            Cover::Rc4 => ", encrypted",
+        })?;
+        f.write_str(if self.punched { ", hole punched" } else { "" })
+    }
+}
+
+/// Why peers were not reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unreached {
+    /// Somebody there refuses connections.
+    Refused,
+    /// Nothing came back.
+    NoAnswer,
+    /// The network knows no way there.
+    NoWay,
+    /// Encryption is required, and they do not speak it.
+    NoEncryption,
+    /// They took the connection and closed it without a word.
+    Closed,
+    /// They took the connection and said nothing.
+    Silent,
+    /// They have another torrent.
+    Stranger,
+    /// They could not be tried from here.
+    Here,
+}
+
+impl fmt::Display for Unreached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Unreached::Refused => "refused",
+            Unreached::NoAnswer => "no answer",
+            Unreached::NoWay => "no way there",
+            Unreached::NoEncryption => "no encrypted handshake",
+            Unreached::Closed => "closed without a word",
+            Unreached::Silent => "connected and said nothing",
+            Unreached::Stranger => "has another torrent",
+            Unreached::Here => "could not be tried from here",
+        })
+    }
+}
+
+/// Addresses that became known in one way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct KnownFrom {
+    /// `dht`, `tracker`, `pex`, `lsd`, `incoming`, `given`.
+    pub source: String,
+    /// How many.
+    pub addresses: u32,
+}
+
+/// Peers connected over one kind of road.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ConnectedBy {
+    /// How their bytes travel.
+    pub road: Road,
+    /// They called us.
+    pub incoming: bool,
+    /// How many.
+    pub peers: u32,
+}
+
+/// Addresses that were not reached for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FailedFor {
+    /// What happened the last time.
+    pub reason: Unreached,
+    /// How many.
+    pub addresses: u32,
+}
+
+/// How far the peers of a transfer are reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Reach {
+    /// Addresses known, by how they became known.
+    pub known: Vec<KnownFrom>,
+    /// Of these: how many were called.
+    pub tried: u32,
+    /// With how many there was a connection, whoever called.
+    pub reached: u32,
+    /// Those called and never reached.
+    pub failed: Vec<FailedFor>,
+    /// Peers connected now.
+    pub connected: Vec<ConnectedBy>,
 }
 
 /// A connected peer.
@@ -64,7 +195,9 @@ pub struct Peer {
     pub peer_choking: bool,
     /// It unchoked us and sends nothing.
     pub snubbed: bool,
-    /// The connection is encrypted.
+    /// How its bytes travel.
+    pub road: Road,
+    /// All of the connection is encrypted.
     pub encrypted: bool,
     /// It called us.
     pub incoming: bool,

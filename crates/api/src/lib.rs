@@ -36,7 +36,10 @@ pub use bulk::{Bulk, BulkAnswer, BulkResult, Filter, Verb, Which};
 pub use change::{Change, Event, Moment, Notice, Snapshot};
 pub use check::Check;
 pub use content::{ChunkSender, Chunks, Content, ContentFile, ContentListing, MAX_CHUNK};
-pub use detail::{File, Peer, PeerClass, Tracker, TrackerState};
+pub use detail::{
+    Carrier, ConnectedBy, Cover, FailedFor, File, KnownFrom, Peer, PeerClass, Reach, Road, Tracker,
+    TrackerState, Unreached,
+};
 pub use ids::{EventId, Hash, RunId, TransferId};
 pub use label::{Label, LabelPatch};
 pub use live::{Changes, Live, Part};

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::add::{Add, Deleted, Move, Preview, Rename, Source, TransferPatch};
-use crate::detail::{File, Peer, Tracker};
+use crate::detail::{File, Peer, Reach, Tracker};
 use crate::ids::{EventId, TransferId};
 use crate::label::{Label, LabelPatch};
 use crate::live::Changes;
@@ -40,6 +40,9 @@ pub trait Service: Send + Sync + 'static {
 
     /// Its connected peers.
     fn peers(&self, id: TransferId) -> impl Future<Output = Result<Vec<Peer>, Problem>> + Send;
+
+    /// How far its peers are reached; nothing is known of one that does not run.
+    fn reach(&self, id: TransferId) -> impl Future<Output = Result<Reach, Problem>> + Send;
 
     /// Its trackers.
     fn trackers(

@@ -54,8 +54,6 @@ pub(crate) struct Driver {
     pub store: Store,
     pub keep: Keep,
     pub datagrams: datagrams::Datagrams,
-    /// Peers that took a TCP connection and said nothing on it.
-    pub muted: RefCell<BTreeSet<SocketAddr>>,
     /// The DHT node, unless it is switched off.
     pub dht: Option<dht::DhtDriver>,
     /// Where others see us.
@@ -139,7 +137,6 @@ impl Driver {
             store: parts.store,
             keep: parts.keep,
             datagrams: parts.datagrams,
-            muted: RefCell::default(),
             dht: parts.dht,
             outside: external::Outside::default(),
             local: parts.local,
@@ -216,9 +213,9 @@ impl Driver {
 
     fn carry_out(self: &Rc<Self>, output: Output, reads: &mut Reads) {
         match output {
-            Output::Dial(conn, addr) => {
+            Output::Dial(conn, addr, how) => {
                 let road = self.add_road(conn);
-                tokio::task::spawn_local(dial::dial(self.clone(), road, addr));
+                tokio::task::spawn_local(dial::dial(self.clone(), road, addr, how));
             }
             Output::Handshake(conn, handshake) => {
                 // It may have gone out with the road's own handshake.
@@ -448,8 +445,9 @@ pub(crate) async fn accept(driver: Rc<Driver>, listener: tokio::net::TcpListener
         match listener.accept().await {
             Ok((stream, addr)) => {
                 link::tcp::tune(&stream);
-                let (_, road) = driver.arrived(addr);
-                let accepted = road::accept(driver.clone(), road, Wire::Tcp(stream));
+                let wire = Wire::Tcp(stream);
+                let (_, road) = driver.arrived(addr, &wire);
+                let accepted = road::accept(driver.clone(), road, wire);
                 tokio::task::spawn_local(accepted);
             }
             // Out of descriptors, or the peer is gone already: neither goes away by hurrying.

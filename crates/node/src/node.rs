@@ -279,6 +279,7 @@ async fn begin(config: Config, keep: Keep, events: EventSink) -> Result<Rc<Drive
     let mut engine = swarm::Config {
         listen_port: listening.port(),
         dht_port: dht.as_ref().map_or(0, |_| datagrams.port()),
+        hole_punching: config.utp,
         limit_down: config.limit_down,
         limit_up: config.limit_up,
         ..swarm::Config::default()

@@ -163,4 +163,6 @@ pub(crate) struct Wire {
     /// One way.
     pub delay: Duration,
     pub loss: f64,
+    /// Over uTP, through a hole that both sides made.
+    pub punch: bool,
 }

@@ -32,6 +32,8 @@ pub struct Spec {
     pub loss: f64,
     /// Whether others can dial it.
     pub reachable: bool,
+    /// Whether its address is one of a local network (RFC 1918).
+    pub near: bool,
     /// Bytes a second its disk reads, writes and hashes.
     pub disk: u64,
     /// Buffers between its connections and its disk.
@@ -54,6 +56,7 @@ impl Default for Spec {
             delay: Duration::from_millis(15),
             loss: 0.0,
             reachable: true,
+            near: false,
             disk: 200_000_000,
             slots: 256,
             real_store: false,

@@ -132,6 +132,11 @@ pub const ALL: &[Scenario] = &[
         pairs::nat,
     ),
     scenario(
+        "nats",
+        "seventeen of twenty behind routers still reach each other, introduced by those who are not",
+        crowds::nats,
+    ),
+    scenario(
         "selected-files",
         "selected files come alone, the others when asked for",
         pairs::selected,

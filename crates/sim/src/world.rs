@@ -138,6 +138,8 @@ pub struct World {
     attempts: u64,
     /// Nothing passes between these.
     partitions: Vec<(NodeId, NodeId)>,
+    /// Who dialled whom to make a hole, when, and the dial that waits for the other's.
+    holes: BTreeMap<(NodeId, NodeId), (Duration, Option<ConnId>)>,
 }
 
 impl World {
@@ -159,6 +161,7 @@ impl World {
             trace: Trace::new(origin.print),
             attempts: 0,
             partitions: Vec::new(),
+            holes: BTreeMap::new(),
         }
     }
 
@@ -203,6 +206,14 @@ impl World {
     pub fn status(&mut self, id: NodeId, content: &Content) -> Option<swarm::Status> {
         let now = self.instant();
         self.nodes[id.0].session()?.status(now, content.id)
+    }
+
+    /// How far a node's engine reaches the peers of a torrent.
+    pub fn reach(&self, id: NodeId, content: &Content) -> Option<swarm::Reach> {
+        match &self.nodes[id.0].brain {
+            crate::node::Brain::Engine(session) => session.reach(content.id),
+            _ => None,
+        }
     }
 
     /// Whether a node has this piece, whole and right.

@@ -40,6 +40,8 @@ pub struct Config {
     pub max_outstanding: usize,
     /// Exchange addresses with peers of public torrents (BEP 11).
     pub peer_exchange: bool,
+    /// uTP is there, so that peers can be dialled at the moment when they dial us (BEP 55).
+    pub hole_punching: bool,
 }
 
 impl Default for Config {
@@ -60,6 +62,7 @@ impl Default for Config {
             request_queue: 2048,
             max_outstanding: 512,
             peer_exchange: true,
+            hole_punching: true,
         }
     }
 }

@@ -8,7 +8,7 @@ use torrent::ids::{InfoHashes, Sha1Hash, Sha256Hash};
 use torrent::metainfo::{Info, PieceLayers};
 use torrent::wire::{BlockRef, Handshake, Message};
 
-use crate::Bitfield;
+use crate::{Approach, Bitfield, Failure, Road};
 
 /// One torrent of a session. Chosen by whoever adds it; never used again in the same session.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -145,12 +145,18 @@ pub enum Input {
     /// Addresses of peers of this torrent.
     Peers(TorrentId, Source, Vec<SocketAddr>),
 
-    /// Somebody connected to us; the id comes from [`Session::next_conn`](crate::Session::next_conn).
-    Incoming(ConnId, SocketAddr),
+    /// Where others see us, one address of a family: BEP 40 ranks peers by it.
+    External(IpAddr),
+
+    /// Somebody connected to us; the id comes from [`Session::next_conn`](crate::Session::next_conn). Whether the
+    /// connection is encrypted may show later ([`Input::Road`]).
+    Incoming(ConnId, SocketAddr, Road),
+    /// How an incoming connection's bytes travel, now that it is known.
+    Road(ConnId, Road),
     /// A dial succeeded.
-    Connected(ConnId),
+    Connected(ConnId, Road),
     /// A dial failed.
-    DialFailed(ConnId),
+    DialFailed(ConnId, Failure),
     /// The peer's handshake.
     Handshake(ConnId, Handshake),
     /// Any message but a piece.
@@ -196,7 +202,7 @@ pub enum Verdict {
 #[derive(Debug)]
 pub enum Output {
     /// Connect to this address.
-    Dial(ConnId, SocketAddr),
+    Dial(ConnId, SocketAddr, Approach),
     /// Send our handshake.
     Handshake(ConnId, Handshake),
     /// Send a message.
@@ -228,6 +234,8 @@ pub enum Event {
     PieceFailed(u32),
     /// A peer runs a DHT node here.
     DhtNode(SocketAddr),
+    /// The peer at the first address says that it sees us at the second (BEP 10, `yourip`).
+    SeenAs(SocketAddr, IpAddr),
 }
 
 /// Why a connection was closed.

@@ -18,7 +18,7 @@
 //! [`Session`] owns what torrents compete for: connections, dials, unchoke slots, rates. Each
 //! torrent is made of small machines with tests of their own: the [`picker`] says which blocks to
 //! ask of whom, [`pipeline`] how many at a time, the [`choker`] whom to serve, [`roster`] whom to
-//! dial, `hashes` what each piece must hash to, `metadata` how to get the info dictionary,
+//! dial (by [`priority`]), `hashes` what each piece must hash to, `metadata` how to get the info dictionary,
 //! `culprit` who lied.
 
 pub mod bitfield;
@@ -31,7 +31,9 @@ mod metadata;
 pub mod peer;
 pub mod picker;
 pub mod pipeline;
+pub mod priority;
 pub mod rate;
+mod road;
 pub mod roster;
 mod session;
 mod status;
@@ -41,5 +43,6 @@ mod traffic;
 pub use bitfield::Bitfield;
 pub use config::Config;
 pub use io::*;
+pub use road::{Approach, Carrier, Cover, Failure, Road};
 pub use session::Session;
 pub use status::*;

@@ -10,7 +10,8 @@ use torrent::wire::{BlockRef, Message};
 
 use crate::pipeline::Pipeline;
 use crate::rate::Meter;
-use crate::{Bitfield, Class, Config, ConnId, PeerStatus, Source};
+use crate::torrent::Share;
+use crate::{Bitfield, Carrier, Class, Config, ConnId, PeerStatus, Road, Source};
 
 /// Requests cancelled or given up that may still be answered: remembered this long.
 const LATE: Duration = Duration::from_secs(60);
@@ -93,6 +94,8 @@ pub struct ExtensionIds {
     pub dont_have: u8,
     /// BEP 21, as libtorrent speaks it.
     pub upload_only: u8,
+    /// BEP 55.
+    pub holepunch: u8,
 }
 
 /// A connected peer.
@@ -104,6 +107,8 @@ pub struct Peer {
     pub addr: SocketAddr,
     /// We dialled it.
     pub outgoing: bool,
+    /// How its bytes travel.
+    pub road: Road,
     /// How we learnt of it.
     pub source: Source,
     /// Which limits bind it.
@@ -156,6 +161,10 @@ pub struct Peer {
     pub sending: u32,
     /// Whether it waits until limits let it be asked for more, and be given more.
     pub waits: [bool; 2],
+    /// Introductions it had from us (BEP 55).
+    pub introductions: Share,
+    /// Dials we did because it said so (BEP 55).
+    pub punches: Share,
     /// Blocks that came unasked, and requests we could not honour: too many and it goes.
     pub nonsense: u32,
 
@@ -175,8 +184,9 @@ pub struct Peer {
     pub spoke: Instant,
     /// `have`s not yet told, because it needs nothing of us.
     pub untold: Vec<u32>,
-    /// Addresses told by peer exchange so far.
-    pub told: BTreeSet<SocketAddr>,
+    /// Connections told by peer exchange so far, by the low half of their numbers, in order: there may be hundreds for
+    /// each of thousands of peers.
+    pub told: Vec<u32>,
     /// When to exchange addresses next.
     pub exchange_at: Instant,
     /// When it may exchange addresses with us next (earlier is ignored).
@@ -196,6 +206,7 @@ impl Peer {
             conn,
             addr,
             outgoing: false,
+            road: Road::default(),
             source: Source::Incoming,
             class: Class::of(addr.ip()),
             since: now,
@@ -225,6 +236,8 @@ impl Peer {
             queue: VecDeque::new(),
             sending: 0,
             waits: [false; 2],
+            introductions: Share::new(now),
+            punches: Share::new(now),
             nonsense: 0,
             down: Meter::new(now),
             up: Meter::new(now),
@@ -234,19 +247,24 @@ impl Peer {
             heard: now,
             spoke: now,
             untold: Vec::new(),
-            told: BTreeSet::new(),
+            told: Vec::new(),
             exchange_at: now + Duration::from_secs(10),
             exchange_from: now,
         }
     }
 
-    /// Where it can be dialled, as far as we know; an incoming connection's own port is no such
-    /// place.
-    pub fn home(&self) -> SocketAddr {
-        match self.listens {
-            Some(listens) if !self.outgoing => listens,
-            _ => self.addr,
+    /// Where it can be dialled, as far as we know; the port of an incoming TCP connection is no such place. Over uTP all
+    /// goes through one port, and what we see of it is what its router shows.
+    pub fn home(&self) -> Option<SocketAddr> {
+        match self.outgoing || self.road.carrier == Carrier::Utp {
+            true => Some(self.addr),
+            false => self.listens,
         }
+    }
+
+    /// It has everything, or wants no more.
+    pub fn is_seed(&self) -> bool {
+        self.pieces.is_all() || self.upload_only
     }
 
     /// The peer at a glance; its torrent has so many pieces.
@@ -257,6 +275,7 @@ impl Peer {
             class: self.class,
             source: self.source,
             outgoing: self.outgoing,
+            road: self.road,
             id: self.id,
             client: self.client.clone(),
             fast: self.fast,

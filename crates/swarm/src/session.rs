@@ -17,8 +17,8 @@ use crate::rate::{Limiter, Way};
 use crate::torrent::{Shared, Torrent};
 use crate::traffic::Traffic;
 use crate::{
-    Config, ConnId, Input, Output, PeerStatus, Reason, Scope, Status, TorrentId, Totals, Uploading,
-    Verdict,
+    Approach, Config, ConnId, Failure, Input, Output, PeerStatus, Reach, Reason, Road, Scope,
+    Status, TorrentId, Totals, Uploading, Verdict,
 };
 
 /// How often stalled peers, keep-alives and waiting dials are looked at.
@@ -41,6 +41,9 @@ struct Conn {
     outgoing: bool,
     torrent: Option<TorrentId>,
     stage: Stage,
+    road: Road,
+    /// How it is dialled.
+    approach: Approach,
 }
 
 /// The engine. See the crate's documentation for the loop around it.
@@ -86,6 +89,8 @@ impl Session {
                 unchoked: 0,
                 learnt: Vec::new(),
                 closed: Vec::new(),
+                punches: Vec::new(),
+                ours: [None; 2],
             },
             torrents: BTreeMap::new(),
             by_hash: BTreeMap::new(),
@@ -149,9 +154,19 @@ impl Session {
                     self.wake(id);
                 }
             }
-            Input::Incoming(conn, addr) => self.incoming(now, conn, addr),
-            Input::Connected(conn) => self.connected(now, conn),
-            Input::DialFailed(conn) | Input::Disconnected(conn) => self.gone(now, conn),
+            Input::External(ip) => self.seen_at(ip),
+            Input::Incoming(conn, addr, road) => self.incoming(now, conn, addr, road),
+            Input::Road(conn, road) => {
+                if let Some(entry) = self.conns.get_mut(&conn) {
+                    entry.road = Road {
+                        punched: entry.road.punched,
+                        ..road
+                    };
+                }
+            }
+            Input::Connected(conn, road) => self.connected(now, conn, road),
+            Input::DialFailed(conn, failure) => self.gone(now, conn, Some(failure)),
+            Input::Disconnected(conn) => self.gone(now, conn, Some(Failure::Closed)),
             Input::Handshake(conn, theirs) => {
                 self.shared.traffic.down.handshake();
                 if let Err(reason) = self.handshake(now, conn, &theirs) {
@@ -221,6 +236,7 @@ impl Session {
                         self.readers.insert(id);
                     }
                     torrent_fact(t, &mut self.shared, now, input);
+                    self.wake(id);
                     self.redial = true;
                 }
             }
@@ -261,6 +277,11 @@ impl Session {
     /// A torrent at a glance.
     pub fn status(&self, now: Instant, id: TorrentId) -> Option<Status> {
         self.torrents.get(&id).map(|t| t.status(now))
+    }
+
+    /// How far the peers of a torrent are reached. Costs a look at each address that is known.
+    pub fn reach(&self, id: TorrentId) -> Option<Reach> {
+        self.torrents.get(&id).map(Torrent::reach)
     }
 
     /// The peers of a torrent at a glance, in the order they came.
@@ -382,6 +403,9 @@ impl Session {
         for conn in std::mem::take(&mut self.shared.closed) {
             self.redial |= self.conns.remove(&conn).is_some();
         }
+        for (id, addr) in std::mem::take(&mut self.shared.punches) {
+            self.punch(id, addr);
+        }
     }
 
     /// A torrent may have somebody to dial.
@@ -440,7 +464,7 @@ impl Session {
         let waiting = self.active.iter().filter_map(|id| self.torrents.get(id));
         let ready = waiting
             .filter(|t| t.is_running())
-            .filter_map(|t| t.roster.ready_at())
+            .filter_map(|t| t.roster.ready_at(t.is_finished()))
             .min();
         ready.map(|at| at.max(now + TICK / 10))
     }

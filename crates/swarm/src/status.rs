@@ -1,9 +1,10 @@
 //! What can be asked of a session at any time: torrents, their peers and files, and totals.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::{Class, ConnId, Source};
+use crate::{Class, ConnId, Failure, Road, Source};
 
 /// What a torrent is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +65,8 @@ pub struct PeerStatus {
     pub source: Source,
     /// We dialled it.
     pub outgoing: bool,
+    /// How its bytes travel.
+    pub road: Road,
     /// Its peer id (BEP 20 says what most make of it).
     pub id: [u8; 20],
     /// What it calls itself, if it said so; printable and short.
@@ -102,6 +105,21 @@ pub struct PeerStatus {
     pub asked: usize,
     /// Blocks it asked for and has not been sent.
     pub queued: usize,
+}
+
+/// How far the peers of a torrent are reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// Addresses known, by how we learnt of them.
+    pub known: BTreeMap<Source, u32>,
+    /// Of these: how many were dialled.
+    pub tried: u32,
+    /// With how many there was a connection, whoever dialled.
+    pub reached: u32,
+    /// Those dialled and never reached, by what happened the last time.
+    pub failures: BTreeMap<Failure, u32>,
+    /// Peers connected now, by how their bytes travel, and whether we dialled.
+    pub connected: BTreeMap<(Road, bool), u32>,
 }
 
 /// All torrents together, since the session began; torrents that are gone count too.

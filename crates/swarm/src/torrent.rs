@@ -6,7 +6,9 @@
 mod connections;
 mod dispatch;
 mod downloading;
+mod exchange;
 mod pieces;
+mod punching;
 mod serving;
 mod status;
 mod upkeep;
@@ -29,8 +31,10 @@ use crate::metadata::Fetch;
 use crate::peer::{Peer, Pieces};
 use crate::picker::{Arrival, Asker, Picker};
 use crate::rate::{Flow, Limiter, Meter, Way};
-use crate::roster::Roster;
+use crate::roster::{Ours, Roster};
 use crate::traffic::Traffic;
+pub use punching::Share;
+
 use crate::{
     Add, Bitfield, Config, ConnId, Event, Output, PieceDigest, Reason, Source, State, Status,
     TorrentId, Verdict,
@@ -44,6 +48,7 @@ pub(crate) const OUR_PEX: u8 = 1;
 pub(crate) const OUR_METADATA: u8 = 2;
 pub(crate) const OUR_DONT_HAVE: u8 = 3;
 pub(crate) const OUR_UPLOAD_ONLY: u8 = 4;
+pub(crate) const OUR_HOLEPUNCH: u8 = 5;
 
 /// What all torrents of a session share.
 pub(crate) struct Shared {
@@ -59,6 +64,10 @@ pub(crate) struct Shared {
     pub learnt: Vec<(TorrentId, InfoHashes)>,
     /// Connections that torrents closed since then.
     pub closed: Vec<ConnId>,
+    /// Addresses to dial at this moment, since they dial us (BEP 55).
+    pub punches: Vec<(TorrentId, SocketAddr)>,
+    /// Where others see us.
+    pub ours: Ours,
 }
 
 impl Shared {
@@ -89,6 +98,8 @@ pub(crate) struct Torrent {
     culprits: Culprits,
     pub roster: Roster,
     pub peers: BTreeMap<ConnId, Peer>,
+    /// Peers that left, and where they were: others may have been told of them.
+    left: VecDeque<(u32, SocketAddr)>,
     /// The torrents it shares limits with.
     pub group: Option<u32>,
     sequential: bool,
@@ -129,6 +140,7 @@ impl Torrent {
             .filter(|h| h.len() == pieces)
             .unwrap_or_else(|| Bitfield::new(pieces));
         let mut roster = Roster::new(seed ^ 1);
+        roster.set_ours(shared.ours);
         for addr in peers {
             roster.add(now, addr, Source::Direct);
         }
@@ -143,6 +155,7 @@ impl Torrent {
             culprits: Culprits::default(),
             roster,
             peers: BTreeMap::new(),
+            left: VecDeque::new(),
             group: None,
             sequential: false,
             file_priorities,
@@ -210,7 +223,7 @@ impl Torrent {
 
     /// Whether there is anybody to look after or to dial: other torrents cost nothing per tick.
     pub fn is_active(&self) -> bool {
-        !self.peers.is_empty() || !self.roster.is_empty()
+        !self.peers.is_empty() || self.roster.has_hope(self.is_finished())
     }
 
     /// Whether dialling more peers can help anybody.

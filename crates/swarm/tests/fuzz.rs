@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use bolero::check;
 use swarm::{
-    Add, Class, Config, ConnId, Event, Input, Output, PieceDigest, Scope, Session, Source,
-    TorrentId, Verdict,
+    Add, Class, Config, ConnId, Event, Failure, Input, Output, PieceDigest, Road, Scope, Session,
+    Source, TorrentId, Verdict,
 };
+use torrent::extension::{Holepunch, Pex, PexFlags, PunchError};
 use torrent::ids::Sha256Hash;
 use torrent::layout::BLOCK;
 use torrent::metainfo::{Info, Metainfo, PieceLayers};
@@ -121,7 +122,8 @@ impl Driver {
 
     fn address(&mut self) -> SocketAddr {
         self.addresses += 1;
-        SocketAddr::from(((0x0a00_0000 + self.addresses % 50).to_be_bytes(), 6881))
+        let net = [0x0a00_0000, 0x0100_0000][self.addresses as usize % 2];
+        SocketAddr::from((u32::to_be_bytes(net + self.addresses % 50), 6881))
     }
 
     fn handle(&mut self, input: Input) {
@@ -136,7 +138,7 @@ impl Driver {
             decisions += 1;
             assert!(decisions < MOST_DECISIONS, "{output:?} is one too many");
             match output {
-                Output::Dial(conn, _) => {
+                Output::Dial(conn, ..) => {
                     let before = self.conns.insert(conn, Conn::default());
                     assert!(before.is_none(), "{conn:?} is used twice");
                 }
@@ -229,7 +231,7 @@ impl Driver {
 
     fn message(&self, tape: &mut Tape<'_>) -> Option<Message> {
         let pieces = self.infos[0].0.layout().pieces();
-        Some(match tape.byte() % 24 {
+        Some(match tape.byte() % 26 {
             0 => Message::KeepAlive,
             1 => Message::Choke,
             2 | 3 => Message::Unchoke,
@@ -260,9 +262,24 @@ impl Driver {
             21 => Message::Extended {
                 id: 0,
                 payload:
-                    b"d1:md11:ut_metadatai2e6:ut_pexi1e11:lt_donthavei3ee13:metadata_sizei700ee"
+                    b"d1:md11:ut_metadatai2e6:ut_pexi1e11:lt_donthavei3e12:ut_holepunchi9ee13:metadata_sizei700ee6:yourip4:\x01\x02\x03\x04e"
                         .to_vec(),
             },
+            23 => Message::Extended {
+                id: 5,
+                payload: self.holepunch(tape).encode(),
+            },
+            24 => {
+                let flags = PexFlags(tape.byte());
+                let pex = Pex {
+                    added: vec![(somewhere(tape), flags), (somewhere(tape), flags)],
+                    dropped: Vec::new(),
+                };
+                Message::Extended {
+                    id: 1,
+                    payload: pex.encode(),
+                }
+            }
             22 => Message::Extended {
                 id: tape.byte() % 6,
                 payload: tape.bytes(80),
@@ -280,6 +297,15 @@ impl Driver {
         })
     }
 
+    fn holepunch(&self, tape: &mut Tape<'_>) -> Holepunch {
+        let addr = somewhere(tape);
+        match tape.byte() % 5 {
+            0 | 1 => Holepunch::Rendezvous(addr),
+            2 | 3 => Holepunch::Connect(addr),
+            _ => Holepunch::Error(addr, PunchError::NotConnected),
+        }
+    }
+
     fn hash_range(&self, tape: &mut Tape<'_>) -> HashRange {
         let info = &self.infos[1 + usize::from(tape.byte() & 1)].0;
         let file = usize::from(tape.byte()) % info.layout().files();
@@ -293,6 +319,10 @@ impl Driver {
     }
 
     fn add(&mut self, tape: &mut Tape<'_>) {
+        if tape.one_in(2) {
+            let ip = somewhere(tape).ip();
+            self.handle(Input::External(ip));
+        }
         let id = TorrentId(u32::from(tape.byte()) % TORRENTS.len() as u32);
         if !self.known.insert(id) {
             return;
@@ -335,7 +365,7 @@ impl Driver {
             ..Conn::default()
         };
         self.conns.insert(conn, state);
-        self.handle(Input::Incoming(conn, addr));
+        self.handle(Input::Incoming(conn, addr, Road::UTP));
         if !tape.one_in(8) && self.conns.contains_key(&conn) {
             let known: Vec<TorrentId> = self.known.iter().copied().collect();
             let id = tape.pick(&known).unwrap_or(TorrentId(0));
@@ -372,14 +402,14 @@ impl Driver {
             }
             (3, Some(conn)) if !self.conns[&conn].connected => {
                 self.conn(conn).connected = true;
-                self.handle(Input::Connected(conn));
+                self.handle(Input::Connected(conn, Road::TCP));
             }
             (4, Some(conn)) => {
                 let connected = self.conns[&conn].connected;
                 self.conns.remove(&conn);
                 self.handle(match connected {
                     true => Input::Disconnected(conn),
-                    false => Input::DialFailed(conn),
+                    false => Input::DialFailed(conn, Failure::TimedOut),
                 });
             }
             (5..=7, Some(conn)) if self.conns[&conn].connected => self.greet(tape, conn, id),
@@ -519,6 +549,12 @@ impl Driver {
             }
         }
     }
+}
+
+/// Where peers of the fuzzer are, or nobody; near or far.
+fn somewhere(tape: &mut Tape<'_>) -> SocketAddr {
+    let net = [10, 10, 1, 127, 0][usize::from(tape.byte() % 5)];
+    SocketAddr::from(([net, 0, 0, tape.byte() % 50], 6881))
 }
 
 fn session_holds(bytes: &[u8]) {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rig::{Rig, far, near};
-use swarm::{Add, Bitfield, Class, Config, Input, Scope, Source, TorrentId, Totals, Uploading};
+use swarm::{
+    Add, Bitfield, Class, Config, Input, Road, Scope, Source, TorrentId, Totals, Uploading,
+};
 use torrent::extension;
 use torrent::metainfo::Metainfo;
 use torrent::wire::Message;
@@ -25,7 +27,7 @@ fn peers_are_shown_as_they_are() {
     rig.tell(Input::Peers(id, Source::Tracker, vec![near(2)]));
     let (bob, _) = rig.dials[0];
     rig.dialled(bob, id);
-    rig.tell(Input::Connected(bob));
+    rig.tell(Input::Connected(bob, Road::UTP));
     rig.hello(bob);
     let v = extension::Handshake {
         v: Some("Birdsong 1.2".into()),

@@ -5,7 +5,7 @@ mod rig;
 use std::time::Duration;
 
 use rig::{Rig, far};
-use swarm::{Config, Input, Reason, Source, TorrentId};
+use swarm::{Config, Failure, Input, Reason, Road, Source, TorrentId};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -39,7 +39,7 @@ fn a_paused_torrent_has_nobody_and_forgets_nobody() {
     let addrs: Vec<_> = (0..5).map(far).collect();
     rig.tell(Input::Peers(id, Source::Tracker, addrs.clone()));
     assert_eq!(rig.dials.len(), 3);
-    rig.tell(Input::Connected(rig.dials[0].0));
+    rig.tell(Input::Connected(rig.dials[0].0, Road::TCP));
 
     rig.tell(Input::Pause(id, Some("for now".into())));
     let closed: Vec<_> = rig.closed.iter().map(|c| c.0).collect();
@@ -58,7 +58,7 @@ fn a_paused_torrent_has_nobody_and_forgets_nobody() {
     let mut tried = Vec::new();
     while let Some((conn, addr)) = rig.dials.pop() {
         tried.push(addr);
-        rig.tell(Input::DialFailed(conn));
+        rig.tell(Input::DialFailed(conn, Failure::Refused));
     }
     tried.sort();
     assert_eq!(tried, [&addrs[..], &[far(9)]].concat(), "all at once");

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::detail::{PeerClass, TrackerState};
+use crate::detail::{Carrier, Cover, PeerClass, Road, TrackerState};
 use crate::ids::TransferId;
 
 fn peer(address: &str, received: u64, connected_seconds: u64) -> Peer {
@@ -20,6 +20,11 @@ fn peer(address: &str, received: u64, connected_seconds: u64) -> Peer {
         peer_interested: false,
         peer_choking: true,
         snubbed: false,
+        road: Road {
+            carrier: Carrier::Utp,
+            cover: Cover::Plain,
+            punched: false,
+        },
         encrypted: false,
         incoming: false,
         connected_seconds,

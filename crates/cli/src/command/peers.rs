@@ -29,6 +29,7 @@ impl Peers {
             "ADDRESS",
             "CLIENT",
             "FROM",
+            "ROAD",
             ">HAS",
             ">DOWN",
             ">UP",
@@ -45,6 +46,7 @@ impl Peers {
                 peer.address.clone(),
                 peer.client.clone().unwrap_or_default(),
                 peer.source.clone(),
+                peer.road.to_string(),
                 format!("{} %", (peer.progress * 100.0) as u32),
                 rate(peer.rate_down),
                 rate(peer.rate_up),
@@ -69,7 +71,6 @@ fn what(peer: &Peer) -> Vec<&'static str> {
         (peer.snubbed, "stalled"),
         (peer.class == PeerClass::Lan, "on the local network"),
         (peer.incoming, "incoming"),
-        (peer.encrypted, "encrypted"),
     ]
     .into_iter()
     .filter_map(|(is, word)| is.then_some(word))

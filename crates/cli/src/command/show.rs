@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use api::{Goals, Limits, Transfer, TransferId};
+use api::{Goals, Limits, Reach, Transfer, TransferId};
 
 use crate::Context;
 use crate::console::clean;
@@ -28,7 +28,9 @@ impl Show {
         let remote = Remote::need(context, &self.home)?;
         let row = remote.ask(remote.client().get(self.id))?;
         which::tell(context, "transfer", &row);
-        for (name, text) in lines(&row) {
+        let reach = remote.ask(remote.client().reach(self.id))?;
+        let lines = lines(&row).into_iter().chain(reach_lines(&reach));
+        for (name, text) in lines {
             context.console.result(clean(&format!("{name:<10} {text}")));
         }
         context.console.result(magnet(&row));
@@ -139,6 +141,49 @@ fn lines(row: &Transfer) -> Vec<(&'static str, String)> {
         }
     }
     lines
+}
+
+/// How far its peers are reached.
+fn reach_lines(reach: &Reach) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    if reach.known.is_empty() {
+        return lines;
+    }
+    let joined = |parts: Vec<String>| parts.join(", ");
+    let known = reach.known.iter();
+    let known =
+        known.map(|from| format!("{} from {}", from.addresses, from_in_words(&from.source)));
+    lines.push(("known", joined(known.collect())));
+    let failed = reach.failed.iter();
+    let failed = failed.map(|failed| format!("{} {}", failed.addresses, failed.reason));
+    let failed: Vec<String> = failed.collect();
+    let failed = match failed.is_empty() {
+        true => String::new(),
+        false => format!("; of the others: {}", joined(failed)),
+    };
+    let tried = format!("{} called, {} reached{failed}", reach.tried, reach.reached);
+    lines.push(("reached", tried));
+    for by in &reach.connected {
+        let who = if by.incoming {
+            "they called"
+        } else {
+            "we called"
+        };
+        lines.push(("connected", format!("{} over {}; {who}", by.peers, by.road)));
+    }
+    lines
+}
+
+fn from_in_words(source: &str) -> &str {
+    match source {
+        "dht" => "the DHT",
+        "tracker" => "trackers",
+        "pex" => "peers",
+        "lsd" => "the local network",
+        "incoming" => "their calls",
+        "given" => "you",
+        other => other,
+    }
 }
 
 /// Limits in words.

@@ -87,7 +87,7 @@ mod tests {
             routes::status, routes::reload, routes::shutdown, routes::settings, routes::update_settings,
             events::events, details::details,
             routes::list, routes::add, routes::preview, routes::transfer_row, routes::update, routes::remove,
-            routes::files, routes::peers, routes::add_peers, routes::trackers, routes::bulk,
+            routes::files, routes::peers, routes::add_peers, routes::reach, routes::trackers, routes::bulk,
             routes::pause, routes::resume, routes::recheck, routes::move_data, routes::rename,
             routes::labels, routes::add_label, routes::update_label, routes::remove_label,
         ),

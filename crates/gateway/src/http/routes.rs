@@ -56,6 +56,7 @@ pub(crate) fn router<S: Service>(app: Arc<App<S>>) -> Router {
         .route(&of("events"), get(details::details::<S>))
         .route(&of("files"), get(files::<S>))
         .route(&of("peers"), get(peers::<S>).post(add_peers::<S>))
+        .route(&of("reach"), get(reach::<S>))
         .route(&of("trackers"), get(trackers::<S>))
         .route(&of("pause"), post(pause::<S>))
         .route(&of("resume"), post(resume::<S>))

@@ -80,6 +80,11 @@ pub fn peer(address: &str) -> Peer {
         peer_interested: false,
         peer_choking: true,
         snubbed: false,
+        road: api::Road {
+            carrier: api::Carrier::Utp,
+            cover: api::Cover::Plain,
+            punched: false,
+        },
         encrypted: false,
         incoming: true,
         connected_seconds: 9,
@@ -160,6 +165,15 @@ impl Service for Fake {
         self.row(id)?;
         self.peer_looks.fetch_add(1, Ordering::Relaxed);
         Ok(self.peers.lock().expect("nobody panics with it").clone())
+    }
+
+    async fn reach(&self, id: TransferId) -> Result<api::Reach, Problem> {
+        self.row(id)?;
+        Ok(api::Reach {
+            tried: 5,
+            reached: 3,
+            ..api::Reach::default()
+        })
     }
 
     async fn trackers(&self, id: TransferId) -> Result<Vec<Tracker>, Problem> {

@@ -237,7 +237,11 @@ async fn details_of_a_transfer_are_listed() {
         daemon.ask("GET /api/v1/transfers/1/trackers").await.json()[0]["state"],
         "working"
     );
-    for what in ["", "/files", "/peers", "/trackers"] {
+    assert_eq!(
+        daemon.ask("GET /api/v1/transfers/1/reach").await.json()["reached"],
+        3
+    );
+    for what in ["", "/files", "/peers", "/reach", "/trackers"] {
         daemon
             .ask(&format!("GET /api/v1/transfers/9{what}"))
             .await

@@ -6,8 +6,8 @@ use std::time::UNIX_EPOCH;
 
 use api::{
     Add, Changes, Cut, Deleted, EventId, File, Items, Kind, Label, LabelPatch, Metrics, Move, Page,
-    Peer, Preview, Problem, Query, Rename, Row, Service, Settings, SettingsPatch, Source, Status,
-    Tracker, TransferId, TransferPatch, Watch,
+    Peer, Preview, Problem, Query, Reach, Rename, Row, Service, Settings, SettingsPatch, Source,
+    Status, Tracker, TransferId, TransferPatch, Watch,
 };
 use swarm::TorrentId;
 
@@ -75,6 +75,15 @@ impl Service for Daemon {
             .node
             .call(move |driver| driver.peers(TorrentId(id.0)));
         peers.await.map_err(|_| Problem::stopping())
+    }
+
+    async fn reach(&self, id: TransferId) -> Result<Reach, Problem> {
+        self.row(id.0)?;
+        let reach = self
+            .shared
+            .node
+            .call(move |driver| driver.reach(TorrentId(id.0)));
+        reach.await.map_err(|_| Problem::stopping())
     }
 
     async fn trackers(&self, id: TransferId) -> Result<Vec<Tracker>, Problem> {

@@ -10,6 +10,7 @@ use link::utp::Endpoint;
 use link::{Egress, Path, Udp, Wire};
 use swarm::Input;
 
+use super::dial::carrier;
 use super::{Driver, road};
 
 /// An endpoint a family; or one for both, while a proxy carries their datagrams.
@@ -131,9 +132,10 @@ pub(crate) fn run(driver: &Rc<Driver>) {
     for endpoint in [&udp.v4, &udp.v6].into_iter().flatten() {
         let (peers, nodes) = (driver.clone(), driver.clone());
         let accept = move |stream, addr| {
-            let (conn, road) = peers.arrived(addr);
+            let wire = Wire::Utp(stream);
+            let (conn, road) = peers.arrived(addr, &wire);
             tracing::debug!(conn = conn.0, %addr, "uTP");
-            tokio::task::spawn_local(road::accept(peers.clone(), road, Wire::Utp(stream)));
+            tokio::task::spawn_local(road::accept(peers.clone(), road, wire));
         };
         let other = move |bytes: &[u8], from| nodes.dht_packet(bytes, from);
         tokio::task::spawn_local(endpoint.clone().run(accept, other));
@@ -142,10 +144,18 @@ pub(crate) fn run(driver: &Rc<Driver>) {
 
 impl Driver {
     /// A peer has dialled.
-    pub fn arrived(self: &Rc<Self>, addr: SocketAddr) -> (swarm::ConnId, Rc<road::Road>) {
+    pub fn arrived(
+        self: &Rc<Self>,
+        addr: SocketAddr,
+        wire: &Wire,
+    ) -> (swarm::ConnId, Rc<road::Road>) {
         let conn = self.session.borrow_mut().next_conn();
         let road = self.add_road(conn);
-        self.tell(Input::Incoming(conn, addr));
+        let kind = swarm::Road {
+            carrier: carrier(wire),
+            ..swarm::Road::default()
+        };
+        self.tell(Input::Incoming(conn, addr, kind));
         (conn, road)
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use link::mse::Noise;
 use link::{Encryption, Stream, Wire};
-use swarm::Input;
+use swarm::{Approach, Carrier, Cover, Failure, Input};
 
 use super::Driver;
 use super::road::{Road, closed, run};
@@ -16,57 +16,65 @@ use super::road::{Road, closed, run};
 const HEAD_START: Duration = Duration::from_secs(1);
 /// A uTP dial takes at most this long: its first packet goes out three times.
 const UTP_DIAL: Duration = Duration::from_secs(5);
-/// Addresses remembered at which TCP led to nobody who speaks.
-const MUTED: usize = 1024;
 
 /// Dials, then runs the connection.
-pub(crate) async fn dial(driver: Rc<Driver>, road: Rc<Road>, addr: SocketAddr) {
+pub(crate) async fn dial(driver: Rc<Driver>, road: Rc<Road>, addr: SocketAddr, how: Approach) {
     let conn = road.conn;
     let stream = tokio::select! {
-        stream = open(&driver, &road, addr) => stream,
+        stream = open(&driver, &road, addr, how) => stream,
         () = closed(&road) => return,
     };
     match stream {
         Ok(stream) => {
-            driver.tell(Input::Connected(conn));
-            if !run(driver.clone(), road, stream).await {
-                driver.mute(addr);
-            }
+            driver.tell(Input::Connected(conn, kind(&stream)));
+            run(driver.clone(), road, stream).await;
         }
-        Err(error) => {
-            tracing::debug!(%addr, %error, "dial failed");
+        Err((failure, error)) => {
+            tracing::debug!(%addr, %failure, %error, "dial failed");
             driver.drop_road(conn);
-            driver.tell(Input::DialFailed(conn));
+            driver.tell(Input::DialFailed(conn, failure));
         }
     }
 }
 
 /// Dials; the stream is encrypted if that is wanted and can be had.
-async fn open(driver: &Driver, road: &Road, addr: SocketAddr) -> io::Result<Stream> {
-    let wire = connect(driver, addr).await?;
+async fn open(
+    driver: &Driver,
+    road: &Road,
+    addr: SocketAddr,
+    how: Approach,
+) -> Result<Stream, (Failure, io::Error)> {
+    let failed = |error| (failure(&error), error);
+    let wire = connect(driver, addr, how).await.map_err(failed)?;
     let greeting = driver.session.borrow().greeting(road.conn);
     let (Some(offer), Some(greeting)) = (driver.encryption.offer(), greeting) else {
         return Ok(Stream::plain(wire));
     };
     let initial = greeting.encode().to_vec();
-    match Stream::open(wire, greeting.info_hash, offer, initial, &noise()?).await {
+    let noise = noise().map_err(failed)?;
+    match Stream::open(wire, greeting.info_hash, offer, initial, &noise).await {
         Ok(stream) => {
             road.greeted.set(true);
             Ok(stream)
         }
         Err(error) if driver.encryption == Encryption::Prefer => {
             tracing::debug!(%addr, %error, "no encrypted handshake; dialling again without");
-            Ok(Stream::plain(connect(driver, addr).await?))
+            let wire = connect(driver, addr, how).await.map_err(failed)?;
+            Ok(Stream::plain(wire))
         }
-        Err(error) => Err(error),
+        Err(error) => Err((Failure::NoEncryption, error)),
     }
 }
 
-/// Connects over TCP, or over uTP where TCP does not get through.
-async fn connect(driver: &Driver, addr: SocketAddr) -> io::Result<Wire> {
+/// Connects over TCP, or over uTP where TCP does not get through; or as it is to be done.
+async fn connect(driver: &Driver, addr: SocketAddr, how: Approach) -> io::Result<Wire> {
     let tcp = async { driver.stream_to(addr).await.map(Wire::Tcp) };
-    let Some(endpoint) = driver.datagrams.utp_to(addr) else {
-        return tcp.await;
+    let endpoint = driver.datagrams.utp_to(addr);
+    let Some(endpoint) = endpoint else {
+        return match how {
+            Approach::Punch => Err(io::ErrorKind::AddrNotAvailable.into()),
+            Approach::Usual | Approach::UtpFirst => tcp.await,
+        };
     };
     let utp = async {
         let dialled = tokio::time::timeout(UTP_DIAL, endpoint.dial(addr)).await;
@@ -75,11 +83,15 @@ async fn connect(driver: &Driver, addr: SocketAddr) -> io::Result<Wire> {
             .map(Wire::Utp)
     };
     tokio::pin!(tcp, utp);
-    if driver.muted.borrow().contains(&addr) {
-        return match utp.await {
-            Ok(wire) => Ok(wire),
-            Err(_) => tcp.await,
-        };
+    match how {
+        Approach::Punch => return endpoint.punch(addr).await.map(Wire::Utp),
+        Approach::UtpFirst => {
+            return match utp.await {
+                Ok(wire) => Ok(wire),
+                Err(_) => tcp.await,
+            };
+        }
+        Approach::Usual => {}
     }
     match tokio::time::timeout(HEAD_START, &mut tcp).await {
         Ok(Ok(wire)) => Ok(wire),
@@ -98,14 +110,35 @@ async fn connect(driver: &Driver, addr: SocketAddr) -> io::Result<Wire> {
     }
 }
 
-impl Driver {
-    /// Who took a connection and said nothing on it may speak over uTP alone: that is tried first from now on.
-    fn mute(&self, addr: SocketAddr) {
-        let mut muted = self.muted.borrow_mut();
-        if muted.len() >= MUTED {
-            muted.pop_first();
-        }
-        muted.insert(addr);
+/// Why a dial failed, as far as people and the engine care.
+fn failure(error: &io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => Failure::Refused,
+        io::ErrorKind::TimedOut => Failure::TimedOut,
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => Failure::Unreachable,
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionAborted => Failure::Closed,
+        _ => Failure::Here,
+    }
+}
+
+/// What a stream is made of, as far as it is known.
+pub(super) fn kind(stream: &Stream) -> swarm::Road {
+    swarm::Road {
+        carrier: carrier(stream.wire()),
+        cover: match stream.cover() {
+            link::Cover::Plain => Cover::Plain,
+            link::Cover::Handshake => Cover::Handshake,
+            link::Cover::Rc4 => Cover::Rc4,
+        },
+        punched: false,
+    }
+}
+
+/// What carries a stream.
+pub(super) fn carrier(wire: &Wire) -> Carrier {
+    match wire {
+        Wire::Tcp(_) => Carrier::Tcp,
+        Wire::Utp(_) => Carrier::Utp,
     }
 }
 

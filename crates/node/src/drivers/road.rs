@@ -11,7 +11,7 @@ use swarm::{ConnId, Input, TorrentId, Verdict};
 use tokio::sync::Notify;
 use torrent::wire::{BlockRef, HANDSHAKE_LEN, Handshake, Limits};
 
-use super::dial::noise;
+use super::dial::{kind, noise};
 use super::{Driver, store_id};
 
 /// Bytes read from one connection before the others get their turn.
@@ -85,6 +85,7 @@ pub(crate) async fn accept(driver: Rc<Driver>, road: Rc<Road>, wire: Wire) {
     };
     match stream {
         Ok(stream) => {
+            driver.tell(Input::Road(road.conn, kind(&stream)));
             run(driver, road, stream).await;
         }
         Err(error) => {
@@ -104,8 +105,7 @@ pub(super) async fn closed(road: &Road) {
 }
 
 /// Runs a connection until either side ends it.
-/// False: the other side never said who it is.
-pub(super) async fn run(driver: Rc<Driver>, road: Rc<Road>, mut stream: Stream) -> bool {
+pub(super) async fn run(driver: Rc<Driver>, road: Rc<Road>, mut stream: Stream) {
     let mut traffic = Traffic {
         driver: driver.clone(),
         road: road.clone(),
@@ -122,7 +122,6 @@ pub(super) async fn run(driver: Rc<Driver>, road: Rc<Road>, mut stream: Stream) 
         driver.drop_road(road.conn);
         driver.tell(Input::Disconnected(road.conn));
     }
-    traffic.greeted
 }
 
 struct Traffic {

@@ -466,6 +466,7 @@ impl Driver {
                 );
             }
             swarm::Event::DhtNode(addr) => self.dht_node(addr),
+            swarm::Event::SeenAs(..) => {}
         }
     }
 

@@ -7,7 +7,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use api::{Cut, File, Items, Peer, PeerClass, Tracker, TrackerState};
+use api::{
+    ConnectedBy, Cut, FailedFor, File, Items, KnownFrom, Peer, PeerClass, Reach, Tracker,
+    TrackerState, Unreached,
+};
 use swarm::{Class, TorrentId};
 use tokio::sync::oneshot;
 use torrent::metainfo::Info;
@@ -90,15 +93,7 @@ impl Driver {
         let shown = session.peer_status(now, id).into_iter().map(|peer| Peer {
             address: peer.addr.to_string(),
             client: peer.client,
-            source: match peer.source {
-                swarm::Source::Direct => "given",
-                swarm::Source::Tracker => "tracker",
-                swarm::Source::Dht => "dht",
-                swarm::Source::Exchange => "pex",
-                swarm::Source::Local => "lsd",
-                swarm::Source::Incoming => "incoming",
-            }
-            .to_owned(),
+            source: source(peer.source).to_owned(),
             class: match peer.class {
                 Class::Lan => PeerClass::Lan,
                 Class::Other => PeerClass::Other,
@@ -113,11 +108,41 @@ impl Driver {
             peer_interested: peer.interested_in_us,
             peer_choking: peer.chokes_us,
             snubbed: peer.snubs_us,
-            encrypted: false,
+            road: road(peer.road),
+            encrypted: peer.road.cover == swarm::Cover::Rc4,
             incoming: !peer.outgoing,
             connected_seconds: peer.connected.as_secs(),
         });
         shown.collect()
+    }
+
+    /// How far its peers are reached.
+    pub fn reach(&self, id: TorrentId) -> Reach {
+        let found = self.session.borrow().reach(id).unwrap_or_default();
+        let known = found.known.into_iter().map(|(from, addresses)| KnownFrom {
+            source: source(from).to_owned(),
+            addresses,
+        });
+        let failed = found
+            .failures
+            .into_iter()
+            .map(|(why, addresses)| FailedFor {
+                reason: unreached(why),
+                addresses,
+            });
+        let connected = found.connected.into_iter();
+        let connected = connected.map(|((by, outgoing), peers)| ConnectedBy {
+            road: road(by),
+            incoming: !outgoing,
+            peers,
+        });
+        Reach {
+            known: known.collect(),
+            tried: found.tried,
+            reached: found.reached,
+            failed: failed.collect(),
+            connected: connected.collect(),
+        }
     }
 
     /// How its trackers are, in the order of their tiers.
@@ -178,6 +203,45 @@ impl Driver {
             self.peeks.borrow_mut().remove(&id);
             self.clone().leave(id, false).await;
         }
+    }
+}
+
+fn source(source: swarm::Source) -> &'static str {
+    match source {
+        swarm::Source::Direct => "given",
+        swarm::Source::Tracker => "tracker",
+        swarm::Source::Dht => "dht",
+        swarm::Source::Exchange => "pex",
+        swarm::Source::Local => "lsd",
+        swarm::Source::Incoming => "incoming",
+    }
+}
+
+fn road(road: swarm::Road) -> api::Road {
+    api::Road {
+        carrier: match road.carrier {
+            swarm::Carrier::Tcp => api::Carrier::Tcp,
+            swarm::Carrier::Utp => api::Carrier::Utp,
+        },
+        cover: match road.cover {
+            swarm::Cover::Plain => api::Cover::Plain,
+            swarm::Cover::Handshake => api::Cover::Handshake,
+            swarm::Cover::Rc4 => api::Cover::Rc4,
+        },
+        punched: road.punched,
+    }
+}
+
+fn unreached(why: swarm::Failure) -> Unreached {
+    match why {
+        swarm::Failure::Refused => Unreached::Refused,
+        swarm::Failure::TimedOut => Unreached::NoAnswer,
+        swarm::Failure::Unreachable => Unreached::NoWay,
+        swarm::Failure::NoEncryption => Unreached::NoEncryption,
+        swarm::Failure::Closed => Unreached::Closed,
+        swarm::Failure::Silent => Unreached::Silent,
+        swarm::Failure::Stranger => Unreached::Stranger,
+        swarm::Failure::Here => Unreached::Here,
     }
 }
 

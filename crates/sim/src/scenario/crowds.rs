@@ -32,6 +32,41 @@ fn copies(world: &World, node: NodeId, album: &Content) -> f64 {
     world.node(node).share(album).sent as f64 / album.layout().payload() as f64
 }
 
+/// Three whom everybody can dial take and give next to nothing. The seed and sixteen others are behind routers that let in
+/// only what answers: what they get in time from each other goes through holes.
+pub fn nats(origin: Origin) -> Report {
+    let mut world = World::new(origin);
+    let album = world.content(Kind::V2, 64 << 10, &[3 << 20]);
+    let hidden = Spec {
+        reachable: false,
+        ..Spec::default()
+    };
+    let open = Spec {
+        config: Config {
+            limit_down: 8_000,
+            limit_up: 1_000,
+            ..Config::default()
+        },
+        ..Spec::default()
+    };
+    crowd(&mut world, &open, &album, How::Get, 3);
+    let seed = crowd(&mut world, &hidden, &album, How::Seed, 1)[0];
+    let bobs = crowd(&mut world, &hidden, &album, How::Get, 16);
+    world.finish(&bobs, &album, Duration::from_secs(240));
+    let sent = copies(&world, seed, &album);
+    let reach = bobs.iter().filter_map(|b| world.reach(*b, &album));
+    let punched: u32 = reach
+        .flat_map(|reach| reach.connected.into_iter())
+        .filter(|((road, _), _)| road.punched)
+        .map(|(_, peers)| peers)
+        .sum();
+    let took = world.now().as_secs();
+    let note = format!(
+        "all had it after {took} s, {punched} ends of holes among sixteen; the seed sent {sent:.2} copies"
+    );
+    Report::of(world).note(note)
+}
+
 /// One seed, fifty others.
 pub fn fifty(origin: Origin) -> Report {
     let mut world = World::new(origin);

@@ -22,6 +22,7 @@ fn limited((limit_down, limit_up): (u64, u64)) -> Spec {
     };
     Spec {
         config,
+        near: true,
         ..Spec::default()
     }
 }

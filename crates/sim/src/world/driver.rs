@@ -67,7 +67,7 @@ impl World {
 
     fn decided(&mut self, node: NodeId, output: Output) {
         match output {
-            Output::Dial(conn, addr) => self.dial(node, conn, addr),
+            Output::Dial(conn, addr, approach) => self.dial(node, conn, addr, approach),
             Output::Handshake(conn, ours) => {
                 if let Some(end) = self.end_of(node, conn) {
                     self.meant(end, &ours.info_hash);
@@ -128,7 +128,7 @@ impl World {
                 self.check_banned(node, addr);
                 self.nodes[node.0].banned.insert(addr.ip());
             }
-            Told::DhtNode(_) => {}
+            Told::DhtNode(_) | Told::SeenAs(..) => {}
         }
     }
 
@@ -164,9 +164,9 @@ fn describe(input: &Input) -> String {
         Input::Prioritize(id, p) => format!("Prioritize({id:?}, {p:?})"),
         Input::Deadline(id, piece, _) => format!("Deadline({id:?}, {piece})"),
         Input::Peers(id, from, addrs) => format!("Peers({id:?}, {from:?}, {})", addrs.len()),
-        Input::Incoming(conn, addr) => format!("Incoming({conn:?}, {addr})"),
-        Input::Connected(conn) => format!("Connected({conn:?})"),
-        Input::DialFailed(conn) => format!("DialFailed({conn:?})"),
+        Input::Incoming(conn, addr, road) => format!("Incoming({conn:?}, {addr}, {road})"),
+        Input::Connected(conn, road) => format!("Connected({conn:?}, {road})"),
+        Input::DialFailed(conn, why) => format!("DialFailed({conn:?}, {why})"),
         Input::Handshake(conn, h) => format!("Handshake({conn:?}, {:02x?})", &h.info_hash[..4]),
         Input::Message(conn, Message::Extended { id, payload }) => {
             let text = String::from_utf8_lossy(payload);

@@ -40,9 +40,10 @@ impl World {
 
     fn place(&mut self, spec: Spec, name: Option<&str>) -> NodeId {
         let id = NodeId(self.nodes.len());
-        // Far apart, as people are: much of the protocol treats neighbours alike.
+        // Far apart, as people are: much of the protocol treats neighbours alike, and trusts them more.
         let host = (id.0 as u32 + 1).wrapping_mul(0x9e_3779) & 0xff_ffff;
-        let ip = Ipv4Addr::from(0x0a00_0000 | host);
+        let net = if spec.near { 0x0a00_0000 } else { 0x0500_0000 };
+        let ip = Ipv4Addr::from(net | host);
         let addr = SocketAddr::new(IpAddr::V4(ip), PORT);
         self.by_addr.insert(addr, id);
         let name = match (name, NAMES.get(id.0)) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use swarm::Input;
+use swarm::{Approach, Input};
 
 use super::{Event, World};
 use crate::net::{Chunk, EndId};
@@ -28,7 +28,7 @@ impl World {
             let addr = self.nodes[target.0].addr;
             if let Brain::Eve(state) = &mut self.nodes[eve.0].brain {
                 let conn = state.next_conn();
-                self.dial(eve, conn, addr);
+                self.dial(eve, conn, addr, Approach::Usual);
             }
         }
         for end in self.nodes[eve.0]
@@ -63,7 +63,7 @@ impl World {
     }
 
     pub(super) fn eve_learns(&mut self, eve: NodeId, input: Input) {
-        if let Input::Incoming(conn, _) | Input::Connected(conn) = input
+        if let Input::Incoming(conn, ..) | Input::Connected(conn, _) = input
             && let Some(end) = self.end_of(eve, conn)
         {
             self.eve_sends(eve, end, true);

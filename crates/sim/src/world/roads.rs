@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use swarm::{ConnId, Input};
+use swarm::{Approach, ConnId, Failure, Input, Road};
 use torrent::wire::BlockRef;
 
 use super::{Event, World};
@@ -24,6 +24,10 @@ const QUEUE_LEAST: u64 = 64 << 10;
 const RETRANSMIT: Duration = Duration::from_millis(200);
 /// How long a dial waits for an answer.
 const DIAL: Duration = Duration::from_secs(10);
+/// Who dials to make a hole tries again so often.
+const PUNCH_PACE: Duration = Duration::from_millis(400);
+/// A router lets in what answers for so long (RFC 4787 says two minutes at least; many do less).
+const HOLE: Duration = Duration::from_secs(30);
 /// Bytes queued at one end at most: two disk reads and any number of small messages that a peer
 /// provokes while it reads nothing.
 pub(super) const OUTBOX: usize = 4 << 20;
@@ -40,26 +44,80 @@ impl World {
 
     // ---- dialling ----------------------------------------------------------------------------
 
-    pub(super) fn dial(&mut self, node: NodeId, conn: ConnId, addr: std::net::SocketAddr) {
+    pub(super) fn dial(
+        &mut self,
+        node: NodeId,
+        conn: ConnId,
+        addr: std::net::SocketAddr,
+        approach: Approach,
+    ) {
         let target = self.by_addr.get(&addr).copied();
+        let punch = approach == Approach::Punch;
+        if let Some(target) = target.filter(|_| punch) {
+            self.open_hole(node, target);
+        }
         let Some(target) = target.filter(|&t| self.can_dial(node, t)) else {
             let at = self.now + DIAL;
-            return self.at(at, Some(node), Event::NoAnswer(conn));
+            let Some(target) = target.filter(|_| punch) else {
+                return self.at(at, Some(node), Event::NoAnswer(conn));
+            };
+            self.holes.insert((node, target), (self.now, Some(conn)));
+            let give_up = move |world: &mut World| {
+                if world.awaits(node, conn) {
+                    world.no_answer(node, conn);
+                }
+            };
+            return self.at(at, Some(node), Event::Script(Box::new(give_up)));
         };
+        self.begin(node, conn, target, punch);
+    }
+
+    /// A node behind a router dials another: what comes back from there is let in for a while. If the other dials it
+    /// too, its next packet gets through.
+    fn open_hole(&mut self, from: NodeId, to: NodeId) {
+        self.holes.insert((from, to), (self.now, None));
+        let waits = self.holes.get_mut(&(to, from));
+        let Some((since, conn)) = waits else { return };
+        let fresh = *since + DIAL > self.now;
+        if let Some(conn) = conn.take().filter(|_| fresh) {
+            let again = move |world: &mut World| {
+                if world.awaits(to, conn) && world.can_dial(to, from) {
+                    world.begin(to, conn, from, true);
+                }
+            };
+            let at = self.now + PUNCH_PACE;
+            self.at(at, Some(to), Event::Script(Box::new(again)));
+        }
+    }
+
+    /// This dial is neither answered nor given up.
+    fn awaits(&mut self, node: NodeId, conn: ConnId) -> bool {
+        let session = self.nodes[node.0].session();
+        session.is_some_and(|s| s.greeting(conn).is_some()) && self.end_of(node, conn).is_none()
+    }
+
+    fn begin(&mut self, node: NodeId, conn: ConnId, target: NodeId, punch: bool) {
         let (a, b) = (&self.nodes[node.0], &self.nodes[target.0]);
         let delay = a.spec.delay + b.spec.delay;
         let mut ends = [End::new(node, a.life), End::new(target, b.life)];
         ends[0].conn = Some(conn);
         let loss = 1.0 - (1.0 - a.spec.loss) * (1.0 - b.spec.loss);
         let wire = self.wires.len();
-        self.wires.push(Wire { ends, delay, loss });
+        self.wires.push(Wire {
+            ends,
+            delay,
+            loss,
+            punch,
+        });
         let end = EndId { wire, side: 0 };
         self.nodes[node.0].conns.insert(conn, end);
         self.at(self.now + delay, None, Event::Knock(wire));
     }
 
     fn can_dial(&self, from: NodeId, to: NodeId) -> bool {
-        self.nodes[to.0].spec.reachable && !self.is_cut(from, to)
+        let hole = self.holes.get(&(to, from));
+        let hole = hole.is_some_and(|(since, _)| *since + HOLE > self.now);
+        (self.nodes[to.0].spec.reachable || hole) && !self.is_cut(from, to)
     }
 
     fn is_cut(&self, a: NodeId, b: NodeId) -> bool {
@@ -76,9 +134,15 @@ impl World {
             }
             return;
         }
-        // As the target sees it: another port for each dial.
+        // As the target sees it: another port for each dial over TCP, the same for all over uTP.
         let port = 20_000 + (wire % 40_000) as u16;
-        let addr = std::net::SocketAddr::new(self.nodes[from.0].addr.ip(), port);
+        let (addr, road) = match self.wires[wire].punch {
+            true => (self.nodes[from.0].addr, Road::UTP),
+            false => (
+                std::net::SocketAddr::new(self.nodes[from.0].addr.ip(), port),
+                Road::TCP,
+            ),
+        };
         let end = EndId { wire, side: 1 };
         let target = &mut self.nodes[to.0];
         let conn = match &mut target.brain {
@@ -91,7 +155,7 @@ impl World {
         state.conn = Some(conn);
         state.open = true;
         self.at(self.now + delay, None, Event::Answered(wire));
-        self.fact(to, Input::Incoming(conn, addr));
+        self.fact(to, Input::Incoming(conn, addr, road));
     }
 
     pub(super) fn answered(&mut self, wire: usize) {
@@ -102,7 +166,11 @@ impl World {
         match conn {
             Some(conn) if life == self.nodes[from.0].life => {
                 self.end(end).open = true;
-                self.fact(from, Input::Connected(conn));
+                let road = match self.wires[wire].punch {
+                    true => Road::UTP,
+                    false => Road::TCP,
+                };
+                self.fact(from, Input::Connected(conn, road));
             }
             // It has been given up meanwhile.
             _ => self.send_end(end),
@@ -113,7 +181,7 @@ impl World {
         if let Some(end) = self.nodes[node.0].conns.remove(&conn) {
             self.end(end).conn = None;
         }
-        self.fact(node, Input::DialFailed(conn));
+        self.fact(node, Input::DialFailed(conn, Failure::TimedOut));
     }
 
     fn wire(&self, wire: usize) -> (Duration, NodeId, NodeId) {

@@ -1,34 +1,56 @@
 //! Connections of a session: dials, greetings, and whose torrent each belongs to.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use torrent::wire::Handshake;
 
 use super::{Conn, Session, Stage, TICK};
+use crate::roster::canonical;
 use crate::torrent::our_handshake;
-use crate::{ConnId, Output, Reason, TorrentId};
+use crate::{Approach, Carrier, ConnId, Failure, Output, Reason, Road, TorrentId};
 
 /// Two connections to one peer younger than this crossed each other.
 const CROSSING: Duration = Duration::from_secs(10);
+/// Holes being punched at once: routers give each a place in a small table.
+const MOST_PUNCHES: usize = 32;
 
 impl Session {
-    pub(super) fn incoming(&mut self, now: Instant, conn: ConnId, addr: SocketAddr) {
+    /// Where others see us.
+    pub(super) fn seen_at(&mut self, ip: IpAddr) {
+        let ip = ip.to_canonical();
+        let ours = &mut self.shared.ours[usize::from(ip.is_ipv6())];
+        *ours = Some(SocketAddr::new(ip, self.shared.config.listen_port));
+        let ours = self.shared.ours;
+        self.torrents
+            .values_mut()
+            .for_each(|t| t.roster.set_ours(ours));
+    }
+
+    pub(super) fn incoming(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        addr: SocketAddr,
+        mut road: Road,
+    ) {
         if self.conns.len() >= self.shared.config.max_connections {
             self.shared.out.push_back(Output::Close(conn, Reason::Full));
             return;
         }
-        let stage = Stage::Greeting(now);
-        self.conns.insert(
-            conn,
-            Conn {
-                addr,
-                outgoing: false,
-                torrent: None,
-                stage,
-            },
-        );
+        // It came through the hole that we were asked to make.
+        let met = |c: &Conn| c.approach == Approach::Punch && c.addr == canonical(addr);
+        road.punched |= road.carrier == Carrier::Utp && self.conns.values().any(met);
+        let entry = Conn {
+            addr,
+            outgoing: false,
+            torrent: None,
+            stage: Stage::Greeting(now),
+            road,
+            approach: Approach::Usual,
+        };
+        self.conns.insert(conn, entry);
         self.tick_at.get_or_insert(now + TICK);
     }
 
@@ -38,7 +60,7 @@ impl Session {
         Some(self.torrents.get(&torrent)?.handshake(&self.shared.config))
     }
 
-    pub(super) fn connected(&mut self, now: Instant, conn: ConnId) {
+    pub(super) fn connected(&mut self, now: Instant, conn: ConnId, road: Road) {
         let Some(entry) = self
             .conns
             .get_mut(&conn)
@@ -47,6 +69,10 @@ impl Session {
             return;
         };
         entry.stage = Stage::Greeting(now);
+        entry.road = Road {
+            punched: entry.approach == Approach::Punch,
+            ..road
+        };
         self.dials -= 1;
         self.redial = true;
         if let Some(t) = entry.torrent.and_then(|id| self.torrents.get(&id)) {
@@ -69,7 +95,7 @@ impl Session {
         else {
             return Ok(());
         };
-        let (addr, outgoing) = (entry.addr, entry.outgoing);
+        let (addr, outgoing, road) = (entry.addr, entry.outgoing, entry.road);
         let id = match entry.torrent {
             Some(id) => id,
             None => *self
@@ -80,6 +106,9 @@ impl Session {
         let torrent = self.torrents.get_mut(&id).ok_or(Reason::UnknownTorrent)?;
         if !torrent.hashes.wire().any(|hash| hash == theirs.info_hash) {
             return Err(Reason::UnknownTorrent);
+        }
+        if outgoing {
+            torrent.roster.met(addr);
         }
         if !torrent.is_running() {
             return Err(Reason::Stopped);
@@ -106,8 +135,11 @@ impl Session {
         }
         let torrent = self.torrents.get_mut(&id).ok_or(Reason::UnknownTorrent)?;
         if torrent.peers.len() >= self.shared.config.max_connections_per_torrent {
-            return Err(Reason::Full);
+            let last = torrent.makes_room(now, addr).ok_or(Reason::Full)?;
+            torrent.close(&mut self.shared, now, last, Reason::Full);
+            self.settle();
         }
+        let torrent = self.torrents.get_mut(&id).ok_or(Reason::UnknownTorrent)?;
 
         // A hybrid is opened with its v1 hash; whoever knows the v2 half answers with that.
         let v2_hash = torrent.hashes.v2.as_ref().map(torrent::ids::truncated);
@@ -127,14 +159,21 @@ impl Session {
             entry.stage = Stage::Live;
             entry.torrent = Some(id);
         }
-        torrent.connected(&mut self.shared, now, conn, (addr, outgoing), theirs, v2);
+        torrent.connected(
+            &mut self.shared,
+            now,
+            conn,
+            (addr, outgoing, road),
+            theirs,
+            v2,
+        );
         self.active.insert(id);
         self.tick_at.get_or_insert(now + TICK);
         Ok(())
     }
 
-    /// The other side or the network ended it.
-    pub(super) fn gone(&mut self, now: Instant, conn: ConnId) {
+    /// It is over; `why` says what that means if the peer has not said yet who it is.
+    pub(super) fn gone(&mut self, now: Instant, conn: ConnId, why: Option<Failure>) {
         let Some(entry) = self.conns.remove(&conn) else {
             return;
         };
@@ -145,14 +184,26 @@ impl Session {
         };
         match entry.stage {
             Stage::Live => torrent.disconnected(&mut self.shared, now, conn),
-            _ => torrent.roster.free(now, entry.addr),
+            _ if !entry.outgoing => {}
+            stage => {
+                let mute = why == Some(Failure::Closed) && entry.road.carrier == Carrier::Tcp;
+                if mute && stage != Stage::Dialing {
+                    torrent.roster.prefer_utp(entry.addr);
+                }
+                torrent.not_reached(&mut self.shared, now, entry.addr, why);
+            }
         }
     }
 
     /// We end it.
     pub(super) fn close(&mut self, now: Instant, conn: ConnId, reason: Reason) {
         if self.conns.contains_key(&conn) {
-            self.gone(now, conn);
+            let why = match reason {
+                Reason::HandshakeTimeout => Some(Failure::Silent),
+                Reason::UnknownTorrent | Reason::Protocol(_) => Some(Failure::Stranger),
+                _ => None,
+            };
+            self.gone(now, conn, why);
             self.shared.out.push_back(Output::Close(conn, reason));
         }
     }
@@ -193,6 +244,34 @@ impl Session {
         self.settle();
     }
 
+    fn begin_dial(&mut self, id: TorrentId, addr: SocketAddr, approach: Approach) {
+        let conn = self.next_conn();
+        let entry = Conn {
+            addr,
+            outgoing: true,
+            torrent: Some(id),
+            stage: Stage::Dialing,
+            road: Road::default(),
+            approach,
+        };
+        self.conns.insert(conn, entry);
+        self.dials += 1;
+        self.shared
+            .out
+            .push_back(Output::Dial(conn, addr, approach));
+    }
+
+    /// Dials who dials us at this moment (BEP 55): it cannot wait for its turn.
+    pub(super) fn punch(&mut self, id: TorrentId, addr: SocketAddr) {
+        let config = &self.shared.config;
+        let punches = |c: &Conn| c.approach == Approach::Punch && c.stage != Stage::Live;
+        let under_way = self.conns.values().filter(|c| punches(c)).count();
+        let twice = self.conns.values().any(|c| punches(c) && c.addr == addr);
+        if self.conns.len() < config.max_connections && under_way < MOST_PUNCHES && !twice {
+            self.begin_dial(id, addr, Approach::Punch);
+        }
+    }
+
     /// Dials while there is room: one address of each torrent in turn, beginning behind the one
     /// that was last.
     pub(super) fn dial(&mut self, now: Instant) {
@@ -210,21 +289,16 @@ impl Session {
             }
             let torrent = self.torrents.get_mut(&id);
             let torrent = torrent.filter(|t| t.wants_peers(config));
-            let Some(addr) = torrent.and_then(|t| t.roster.next(now)) else {
+            let next = torrent.and_then(|t| {
+                let seeds = t.is_finished();
+                t.roster.next(now, seeds)
+            });
+            let Some((addr, approach)) = next else {
                 continue;
             };
             turns.push_back(id);
             self.dialled_last = Some(id);
-            let conn = self.next_conn();
-            let entry = Conn {
-                addr,
-                outgoing: true,
-                torrent: Some(id),
-                stage: Stage::Dialing,
-            };
-            self.conns.insert(conn, entry);
-            self.dials += 1;
-            self.shared.out.push_back(Output::Dial(conn, addr));
+            self.begin_dial(id, addr, approach);
         }
         if self.tick_at.is_none() {
             self.tick_at = self.next_tick(now);

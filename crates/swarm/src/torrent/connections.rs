@@ -1,6 +1,7 @@
 //! Connections of a torrent: greetings, farewells, bans.
 
 use super::*;
+use crate::{Class, Road};
 
 /// Pieces a newcomer may fetch while choked (BEP 6)...
 pub(crate) const ALLOWED_FAST: usize = 5;
@@ -20,6 +21,9 @@ pub(crate) struct Worth {
     age: Duration,
 }
 
+/// A peer that nobody asks anything of makes room for one of higher priority (BEP 40) after so long.
+const SETTLED: Duration = Duration::from_secs(30);
+
 impl Torrent {
     /// The handshake we open with.
     pub fn handshake(&self, config: &Config) -> Handshake {
@@ -37,20 +41,26 @@ impl Torrent {
         shared: &mut Shared,
         now: Instant,
         conn: ConnId,
-        (addr, outgoing): (SocketAddr, bool),
+        (addr, outgoing, road): (SocketAddr, bool, Road),
         theirs: &Handshake,
         v2: bool,
     ) {
         let mut peer = Peer::new(now, conn, addr, theirs.peer_id, &shared.config);
         peer.outgoing = outgoing;
+        peer.road = road;
         if outgoing {
             peer.source = self.roster.source(addr).unwrap_or(Source::Direct);
         }
         peer.fast = theirs.reserved.fast();
         peer.extended = theirs.reserved.extended();
         peer.v2 = v2;
-        self.roster.hold(addr);
-        self.roster.worked(addr);
+        if let Some(home) = peer.home() {
+            if !outgoing {
+                self.roster.add(now, home, Source::Incoming);
+            }
+            self.roster.hold(home);
+            self.roster.worked(home);
+        }
         if peer.extended {
             let payload = self.extension_handshake(shared, addr).encode();
             shared.send(now, &mut peer, Message::Extended { id: 0, payload });
@@ -88,7 +98,7 @@ impl Torrent {
                 ut_pex: (public && config.peer_exchange).then_some(OUR_PEX),
                 lt_donthave: Some(OUR_DONT_HAVE),
                 upload_only: Some(OUR_UPLOAD_ONLY),
-                ..Default::default()
+                ut_holepunch: config.hole_punching.then_some(OUR_HOLEPUNCH),
             },
             v: Some(config.client.clone()),
             p: (config.listen_port != 0).then_some(config.listen_port),
@@ -140,7 +150,10 @@ impl Torrent {
         shared.unchoked -= usize::from(!peer.choked);
         self.fetch.gone(conn);
         self.tree.gone(conn);
-        self.roster.free(now, peer.home());
+        self.note_left(&peer);
+        if let Some(home) = peer.home() {
+            self.roster.free(now, home, None);
+        }
         if self.info.is_some() && !self.is_finished() {
             self.refill_all(shared, now);
         }
@@ -159,13 +172,31 @@ impl Torrent {
         all
     }
 
+    /// Who makes room for a newcomer of this address: the one of lowest priority (BEP 40) among those that nothing moves
+    /// to or from, if it is lower than the newcomer's.
+    pub fn makes_room(&self, now: Instant, newcomer: SocketAddr) -> Option<ConnId> {
+        let rank = self.roster.rank(newcomer)?;
+        let idle = |p: &&Peer| {
+            let open = p.interested && !p.chokes_us || p.interested_in_us && !p.choked;
+            let settled = now.saturating_duration_since(p.since) >= SETTLED;
+            !open && settled && p.source != Source::Direct && p.class == Class::Other
+        };
+        let ranked = self.peers.values().filter(idle);
+        let ranked =
+            ranked.filter_map(|p| Some((self.roster.rank(p.home().unwrap_or(p.addr))?, p.conn)));
+        ranked
+            .min()
+            .filter(|(lowest, _)| *lowest < rank)
+            .map(|(_, conn)| conn)
+    }
+
     /// Closes a connection for a reason of ours.
     pub fn close(&mut self, shared: &mut Shared, now: Instant, conn: ConnId, reason: Reason) {
-        let addr = self.peers.get(&conn).map(Peer::home);
+        let addr = self.peers.get(&conn).and_then(Peer::home);
         self.disconnected(shared, now, conn);
         match (addr, reason) {
             (Some(addr), Reason::Ourselves) => self.roster.forget(addr),
-            (Some(addr), Reason::Redundant) if self.seed_here() => self.roster.forget(addr),
+            (Some(addr), Reason::Redundant) if self.seed_here() => self.roster.is_seed(addr),
             // Files not wanted yet may be wanted later.
             (Some(addr), Reason::Redundant) => self.roster.rest(now, addr),
             _ => {}

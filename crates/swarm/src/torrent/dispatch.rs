@@ -4,7 +4,7 @@
 //! makes no sense ends the connection with a reason.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use torrent::extension;
 use torrent::wire::{BlockRef, Message};
@@ -16,18 +16,15 @@ use crate::metadata::{self, Progress};
 use crate::peer::Pieces;
 use crate::rate::Way;
 use crate::torrent::{
-    MOST_NONSENSE, OUR_DONT_HAVE, OUR_METADATA, OUR_PEX, OUR_UPLOAD_ONLY, Shared, Torrent,
+    MOST_NONSENSE, OUR_DONT_HAVE, OUR_HOLEPUNCH, OUR_METADATA, OUR_PEX, OUR_UPLOAD_ONLY, Shared,
+    Torrent,
 };
 use crate::{Bitfield, ConnId, Event, Output, Reason, Source};
 
-/// Peer exchanges closer together than this are ignored (BEP 11: one a minute).
-const EXCHANGE_GAP: Duration = Duration::from_secs(30);
-/// Addresses taken from one exchange (BEP 11).
-const MOST_EXCHANGED: usize = 100;
 /// Pieces a peer may let us fetch while choked that we remember.
 const MOST_ALLOWED: usize = 64;
 
-type Outcome = Result<(), Reason>;
+pub(super) type Outcome = Result<(), Reason>;
 
 impl Torrent {
     /// A message has come.
@@ -349,6 +346,7 @@ impl Torrent {
             0 => self.on_extension_handshake(shared, now, conn, payload),
             OUR_METADATA => self.on_metadata(shared, now, conn, payload),
             OUR_PEX => self.on_exchange(now, conn, payload),
+            OUR_HOLEPUNCH => self.on_holepunch(shared, now, conn, payload),
             OUR_DONT_HAVE => {
                 let Ok(extension::DontHave(piece)) = extension::DontHave::parse(payload) else {
                     return Err(Reason::Protocol("sent a malformed lt_donthave"));
@@ -386,6 +384,7 @@ impl Torrent {
         set(&mut peer.ids.pex, theirs.m.ut_pex);
         set(&mut peer.ids.dont_have, theirs.m.lt_donthave);
         set(&mut peer.ids.upload_only, theirs.m.upload_only);
+        set(&mut peer.ids.holepunch, theirs.m.ut_holepunch);
         if let Some(reqq) = theirs.reqq {
             peer.pipeline
                 .limit((reqq as usize).clamp(1, shared.config.max_outstanding));
@@ -397,11 +396,13 @@ impl Torrent {
         if let Some(on) = theirs.upload_only {
             peer.upload_only = on;
         }
-        if let Some(listens) = peer.listens
-            && !peer.outgoing
-        {
-            self.roster.add(now, listens, Source::Incoming);
-            self.roster.hold(listens);
+        if let Some(seen) = theirs.yourip {
+            let event = Event::SeenAs(peer.addr, seen);
+            shared.out.push_back(Output::Event(self.id, event));
+        }
+        if let Some(home) = peer.home().filter(|_| !peer.outgoing) {
+            self.roster.add(now, home, Source::Incoming);
+            self.roster.hold(home);
         }
         if self.info.is_none() {
             self.fetch
@@ -476,23 +477,6 @@ impl Torrent {
                 self.fetch.refused(now, conn, piece as usize);
             }
             None => {}
-        }
-        Ok(())
-    }
-
-    fn on_exchange(&mut self, now: Instant, conn: ConnId, payload: &[u8]) -> Outcome {
-        let Some(peer) = self.peers.get_mut(&conn) else {
-            return Ok(());
-        };
-        if now < peer.exchange_from || self.info.as_ref().is_some_and(|i| i.private()) {
-            return Ok(());
-        }
-        peer.exchange_from = now + EXCHANGE_GAP;
-        let Ok(pex) = extension::Pex::parse(payload) else {
-            return Err(Reason::Protocol("sent a malformed peer exchange"));
-        };
-        for (addr, _) in pex.added.into_iter().take(MOST_EXCHANGED) {
-            self.roster.add(now, addr, Source::Exchange);
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! What is shown of a torrent.
 
 use super::*;
-use crate::Uploading;
+use crate::{Reach, Uploading};
 
 impl Torrent {
     pub fn status(&self, now: Instant) -> Status {
@@ -31,6 +31,18 @@ impl Torrent {
             pieces_done: self.picker.have().count(),
             pieces: self.picker.have().len(),
         }
+    }
+
+    /// How far its peers are reached.
+    pub fn reach(&self) -> Reach {
+        let mut reach = self.roster.reach();
+        for peer in self.peers.values() {
+            *reach
+                .connected
+                .entry((peer.road, peer.outgoing))
+                .or_default() += 1;
+        }
+        reach
     }
 
     fn progress(&self, layout: &Layout) -> (u64, u64) {

@@ -1,4 +1,4 @@
-//! What time brings: stalls, keep-alives, repeated questions, exchanged addresses.
+//! What time brings: stalls, keep-alives, repeated questions; exchanged addresses when it is time for them.
 
 use super::*;
 
@@ -8,10 +8,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(100);
 const SILENCE: Duration = Duration::from_secs(240);
 /// A peer that owes us blocks is gone after less: its address is worth another dial.
 const OWED_SILENCE: Duration = Duration::from_secs(60);
-/// Time between two exchanges of addresses with a peer (BEP 11).
-const EXCHANGE: Duration = Duration::from_secs(60);
-/// Addresses in one exchange (BEP 11).
-const MOST_EXCHANGED: usize = 50;
 
 impl Torrent {
     /// Once a second while there are peers.
@@ -87,59 +83,5 @@ impl Torrent {
         for range in ranges {
             shared.send(now, peer, Message::HashRequest(range));
         }
-    }
-
-    pub(crate) fn exchange(&mut self, shared: &mut Shared, now: Instant, conn: ConnId) {
-        let due = |p: &Peer| p.ids.pex != 0 && now >= p.exchange_at;
-        if !shared.config.peer_exchange || self.private() || !self.peers.get(&conn).is_some_and(due)
-        {
-            return;
-        }
-        let reachable: BTreeSet<SocketAddr> = self
-            .peers
-            .values()
-            .filter(|p| p.conn != conn)
-            .filter_map(|p| if p.outgoing { Some(p.addr) } else { p.listens })
-            .collect();
-        let seeds: BTreeSet<SocketAddr> = self
-            .peers
-            .values()
-            .filter(|p| p.pieces.is_all())
-            .map(|p| p.addr)
-            .collect();
-        let Some(peer) = self.peers.get_mut(&conn) else {
-            return;
-        };
-        peer.exchange_at = now + EXCHANGE;
-        let added: Vec<SocketAddr> = reachable
-            .difference(&peer.told)
-            .filter(|a| Some(**a) != peer.listens && **a != peer.addr)
-            .take(MOST_EXCHANGED)
-            .copied()
-            .collect();
-        let dropped: Vec<SocketAddr> = peer
-            .told
-            .difference(&reachable)
-            .take(MOST_EXCHANGED)
-            .copied()
-            .collect();
-        if added.is_empty() && dropped.is_empty() {
-            return;
-        }
-        peer.told.extend(&added);
-        dropped.iter().for_each(|a| {
-            peer.told.remove(a);
-        });
-        let flags = |a: &SocketAddr| {
-            if seeds.contains(a) {
-                extension::PexFlags::SEED
-            } else {
-                extension::PexFlags::default()
-            }
-        };
-        let added = added.iter().map(|a| (*a, flags(a))).collect();
-        let payload = extension::Pex { added, dropped }.encode();
-        let id = peer.ids.pex;
-        shared.send(now, peer, Message::Extended { id, payload });
     }
 }

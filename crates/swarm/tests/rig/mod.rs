@@ -10,8 +10,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use swarm::{
-    Add, Bitfield, Config, ConnId, Input, Output, PieceDigest, Reason, Session, TorrentId, Verdict,
+    Add, Approach, Bitfield, Config, ConnId, Input, Output, PieceDigest, Reason, Road, Session,
+    TorrentId, Verdict,
 };
+use torrent::extension;
 use torrent::metainfo::Info;
 use torrent::wire::{BlockRef, Handshake, Message, Reserved};
 
@@ -49,6 +51,10 @@ pub struct Rig {
     pub infos: BTreeMap<TorrentId, Arc<Info>>,
     pub wires: BTreeMap<ConnId, Wire>,
     pub dials: Vec<(ConnId, SocketAddr)>,
+    /// How each of them is to be dialled.
+    pub approaches: BTreeMap<ConnId, Approach>,
+    /// Extended messages that were sent.
+    pub extended: Vec<(ConnId, u8, Vec<u8>)>,
     pub closed: Vec<(ConnId, Reason)>,
     /// Every block asked for, with the time.
     pub down: Vec<Move>,
@@ -91,6 +97,8 @@ impl Rig {
             infos: BTreeMap::new(),
             wires: BTreeMap::new(),
             dials: Vec::new(),
+            approaches: BTreeMap::new(),
+            extended: Vec::new(),
             closed: Vec::new(),
             down: Vec::new(),
             up: Vec::new(),
@@ -139,11 +147,31 @@ impl Rig {
 
     /// Somebody connects and says no more than hello.
     pub fn greet(&mut self, id: TorrentId, addr: SocketAddr) -> ConnId {
+        self.greet_over(id, addr, Road::TCP)
+    }
+
+    /// The same over such a road.
+    pub fn greet_over(&mut self, id: TorrentId, addr: SocketAddr, road: Road) -> ConnId {
         let conn = self.session.next_conn();
         self.wires.insert(conn, wire(id));
-        self.tell(Input::Incoming(conn, addr));
+        self.tell(Input::Incoming(conn, addr, road));
         self.hello(conn);
         conn
+    }
+
+    /// The same, by a peer that we know from another connection.
+    pub fn greet_as(&mut self, id: TorrentId, addr: SocketAddr, road: Road, as_: ConnId) -> ConnId {
+        let conn = self.session.next_conn();
+        self.wires.insert(conn, wire(id));
+        self.tell(Input::Incoming(conn, addr, road));
+        self.hello_as(conn, as_);
+        conn
+    }
+
+    /// A peer says which extensions it takes, and where it listens.
+    pub fn introduces_itself(&mut self, conn: ConnId, handshake: &extension::Handshake) {
+        let payload = handshake.encode();
+        self.tell(Input::Message(conn, Message::Extended { id: 0, payload }));
     }
 
     /// A dial of the session's will be answered.
@@ -153,8 +181,12 @@ impl Rig {
 
     /// A connection's other side sends its handshake.
     pub fn hello(&mut self, conn: ConnId) {
+        self.hello_as(conn, conn);
+    }
+
+    fn hello_as(&mut self, conn: ConnId, as_: ConnId) {
         let mut peer_id = *b"-AL0000-000000000000";
-        peer_id[12..].copy_from_slice(&conn.0.to_be_bytes());
+        peer_id[12..].copy_from_slice(&as_.0.to_be_bytes());
         let torrent = self.wires[&conn].torrent;
         let theirs = Handshake {
             reserved: Reserved::default().with_fast().with_extended(),
@@ -190,7 +222,13 @@ impl Rig {
         while let Some(output) = self.session.poll() {
             let at = self.now - self.start;
             match output {
-                Output::Dial(conn, addr) => self.dials.push((conn, addr)),
+                Output::Dial(conn, addr, approach) => {
+                    self.approaches.insert(conn, approach);
+                    self.dials.push((conn, addr));
+                }
+                Output::Send(conn, Message::Extended { id, payload }) => {
+                    self.extended.push((conn, id, payload));
+                }
                 Output::Send(conn, Message::Request(block)) => {
                     self.down.push((at, conn, u64::from(block.len)));
                     let now = self.now;

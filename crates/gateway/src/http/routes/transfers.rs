@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use api::{
     AddBody, Check, Cut, Deleted, File, Items, MorePeers, Move, Page, Peer, Preview, PreviewBody,
-    Problem, Query, Removed, Rename, Row, Service, Tracker, Transfer, TransferPatch,
+    Problem, Query, Reach, Removed, Rename, Row, Service, Tracker, Transfer, TransferPatch,
 };
 use axum::body::Body;
 use axum::extract::State;
@@ -240,6 +240,20 @@ pub(crate) async fn add_peers<S: Service>(
     // They were checked: each is an address.
     let peers = peers.iter().filter_map(|peer| peer.parse().ok()).collect();
     begun(&*app.service.add_peers(id, peers).await?)
+}
+
+/// How far the peers of a transfer are reached
+///
+/// Which addresses are known and from where, how many answered, why others did not.
+#[utoipa::path(
+    get,
+    path = "/api/v1/transfers/{id}/reach",
+    tag = "transfers",
+    params(("id" = u32, Path, description = "Its number.")),
+    responses((status = 200, body = Reach)),
+)]
+pub(crate) async fn reach<S: Service>(State(app): State<Arc<App<S>>>, Id(id): Id) -> Answer {
+    ok(&app.service.reach(id).await?)
 }
 
 /// List trackers of a transfer
