@@ -16,7 +16,6 @@ pub(crate) struct Outside(RefCell<External>);
 
 impl Driver {
     /// A peer at `from` says that it sees us at `claimed` (BEP 10, `yourip`).
-    #[allow(dead_code, reason = "the engine does not report `yourip` yet")]
     pub fn vote(self: &Rc<Self>, from: IpAddr, claimed: IpAddr) {
         self.vote_as(Voter::Peer, from, claimed);
     }
@@ -27,6 +26,7 @@ impl Driver {
         let believed = vote(&mut self.outside.0.borrow_mut());
         if let Some(ip) = believed {
             tracing::info!(%ip, "others see us here");
+            self.tell(swarm::Input::External(ip));
             if let Some(dht) = &self.dht {
                 dht.tell(self, Input::Located(ip));
             }

@@ -466,7 +466,7 @@ impl Driver {
                 );
             }
             swarm::Event::DhtNode(addr) => self.dht_node(addr),
-            swarm::Event::SeenAs(..) => {}
+            swarm::Event::SeenAs(from, seen) => self.vote(from.ip(), seen),
         }
     }
 
