@@ -137,6 +137,11 @@ pub const ALL: &[Scenario] = &[
         crowds::nats,
     ),
     scenario(
+        "super-seed",
+        "the first seed sends hardly more than one copy before another has everything",
+        crowds::super_seed,
+    ),
+    scenario(
         "selected-files",
         "selected files come alone, the others when asked for",
         pairs::selected,

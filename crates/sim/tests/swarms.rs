@@ -50,6 +50,7 @@ scenarios! {
     few_slots_and_a_slow_disk_lose_nothing: "few-slots",
     a_seed_behind_a_nat_serves_whom_it_dials: "nat",
     those_behind_routers_reach_each_other: "nats",
+    a_super_seed_sends_little_more_than_one_copy: "super-seed",
     selected_files_come_first_and_others_when_asked_for: "selected-files",
     after_a_power_cut_no_recorded_piece_is_fetched_again: "power-cut",
     a_download_survives_ten_kills: "ten-kills",

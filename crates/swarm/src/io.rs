@@ -122,6 +122,8 @@ pub enum Input {
     ClearDeadlines(TorrentId),
     /// Whether new pieces come in order, or the rarest first. Deadlines come before either.
     Sequential(TorrentId, bool),
+    /// Whether newcomers are shown one piece at a time while nobody else has everything (BEP 16).
+    SuperSeed(TorrentId, bool),
     /// New rate limits: payload bytes a second asked for and sent; 0: none. Those of a torrent go
     /// when it goes, all others stay until they are set anew.
     Limits(Scope, u64, u64),

@@ -10,7 +10,7 @@ use torrent::wire::{BlockRef, Message};
 
 use crate::pipeline::Pipeline;
 use crate::rate::Meter;
-use crate::torrent::Share;
+use crate::torrent::{Share, Veil};
 use crate::{Bitfield, Carrier, Class, Config, ConnId, PeerStatus, Road, Source};
 
 /// Requests cancelled or given up that may still be answered: remembered this long.
@@ -184,6 +184,8 @@ pub struct Peer {
     pub spoke: Instant,
     /// `have`s not yet told, because it needs nothing of us.
     pub untold: Vec<u32>,
+    /// It is shown one piece at a time (BEP 16).
+    pub veil: Option<Box<Veil>>,
     /// Connections told by peer exchange so far, by the low half of their numbers, in order: there may be hundreds for
     /// each of thousands of peers.
     pub told: Vec<u32>,
@@ -247,6 +249,7 @@ impl Peer {
             heard: now,
             spoke: now,
             untold: Vec::new(),
+            veil: None,
             told: Vec::new(),
             exchange_at: now + Duration::from_secs(10),
             exchange_from: now,

@@ -152,6 +152,11 @@ impl Picker {
         self.left == 0
     }
 
+    /// How many peers have this piece, those that have everything not counted.
+    pub fn copies(&self, piece: u32) -> u16 {
+        self.availability[piece as usize]
+    }
+
     /// Whether this piece is wanted and not verified.
     pub fn wants(&self, piece: u32) -> bool {
         self.priority[piece as usize] > 0 && !self.have.get(piece)

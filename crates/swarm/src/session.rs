@@ -225,6 +225,7 @@ impl Session {
             | Input::Deadline(id, ..)
             | Input::ClearDeadlines(id)
             | Input::Sequential(id, _)
+            | Input::SuperSeed(id, _)
             | Input::PieceHashed(id, ..)
             | Input::Checked(id, ..)
             | Input::Resumed(id, _)
@@ -519,6 +520,7 @@ fn torrent_fact(t: &mut Torrent, shared: &mut Shared, now: Instant, input: Input
         }
         Input::ClearDeadlines(_) => t.picker.clear_deadlines(),
         Input::Sequential(_, on) => t.set_sequential(on),
+        Input::SuperSeed(_, on) => t.set_super_seeding(shared, now, on),
         Input::PieceHashed(_, piece, digest) => t.piece_hashed(shared, now, piece, digest),
         Input::Checked(_, piece, digest) => t.checked(shared, now, piece, digest),
         Input::Resumed(_, have) => t.resumed(&have),

@@ -11,6 +11,7 @@ mod pieces;
 mod punching;
 mod serving;
 mod status;
+mod superseed;
 mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -34,6 +35,7 @@ use crate::rate::{Flow, Limiter, Meter, Way};
 use crate::roster::{Ours, Roster};
 use crate::traffic::Traffic;
 pub use punching::Share;
+pub use superseed::Veil;
 
 use crate::{
     Add, Bitfield, Config, ConnId, Event, Output, PieceDigest, Reason, Source, State, Status,
@@ -103,6 +105,8 @@ pub(crate) struct Torrent {
     /// The torrents it shares limits with.
     pub group: Option<u32>,
     sequential: bool,
+    /// The only seed shows each peer one piece at a time (BEP 16).
+    super_seeds: bool,
     file_priorities: Vec<u8>,
     /// Addresses behind connections that delivered blocks.
     authors: BTreeMap<ConnId, IpAddr>,
@@ -158,6 +162,7 @@ impl Torrent {
             left: VecDeque::new(),
             group: None,
             sequential: false,
+            super_seeds: false,
             file_priorities,
             authors: BTreeMap::new(),
             unjudged: BTreeMap::new(),
@@ -266,7 +271,7 @@ impl Torrent {
     pub fn prioritize(&mut self, shared: &mut Shared, now: Instant, priorities: Vec<u8>) {
         self.file_priorities = priorities;
         self.apply_priorities();
-        self.finished_said &= self.is_finished();
+        self.say_if_unfinished(shared, now);
         for conn in self.peers.keys().copied().collect::<Vec<_>>() {
             self.recount(shared, now, conn);
         }

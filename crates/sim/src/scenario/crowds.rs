@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use swarm::Config;
+use swarm::{Config, Input};
 use torrent::layout::Kind;
 
 use super::{Report, time_for};
@@ -64,6 +64,37 @@ pub fn nats(origin: Origin) -> Report {
     let note = format!(
         "all had it after {took} s, {punched} ends of holes among sixteen; the seed sent {sent:.2} copies"
     );
+    Report::of(world).note(note)
+}
+
+/// What the first seed sent, in copies, when another was complete; and when all were.
+fn first_copy(origin: Origin, super_seeds: bool) -> (f64, f64, World) {
+    let mut world = World::new(origin);
+    let album = world.content(Kind::V1, 64 << 10, &[16 << 20]);
+    let spec = Spec::default().rate(500_000, 2_000_000);
+    let seed = crowd(&mut world, &spec, &album, How::Seed, 1)[0];
+    world.tell(seed, Input::SuperSeed(album.id, super_seeds));
+    let bobs = crowd(&mut world, &spec, &album, How::Get, 20);
+    let least = time_for(&album, 500_000);
+    let one = world.run(least * 10, |world| {
+        bobs.iter().any(|b| world.is_finished(*b, &album))
+    });
+    assert!(one, "somebody has everything in time");
+    let first = copies(&world, seed, &album);
+    world.finish(&bobs, &album, least * 4);
+    let all = copies(&world, seed, &album);
+    (first, all, world)
+}
+
+/// A seed and twenty others, with and without super-seeding.
+pub fn super_seed(origin: Origin) -> Report {
+    let (usual, ..) = first_copy(origin, false);
+    let (first, all, world) = first_copy(origin, true);
+    let took = world.now().as_secs();
+    let note = format!(
+        "the seed sent {first:.2} copies before another had one ({usual:.2} without), {all:.2} until all had after {took} s"
+    );
+    assert!(first < 1.25 && first < usual, "{note}");
     Report::of(world).note(note)
 }
 

@@ -65,8 +65,9 @@ impl Torrent {
             let payload = self.extension_handshake(shared, addr).encode();
             shared.send(now, &mut peer, Message::Extended { id: 0, payload });
         }
+        peer.veil = self.veil();
         let have = self.picker.have();
-        let what = match self.info.as_ref() {
+        let what = match self.info.as_ref().filter(|_| peer.veil.is_none()) {
             Some(_) if have.is_full() && peer.fast => Some(Message::HaveAll),
             Some(_) if have.count() > 0 => Some(Message::Bitfield(have.to_wire())),
             _ => peer.fast.then_some(Message::HaveNone),
@@ -79,7 +80,9 @@ impl Torrent {
         }
         if self.info.is_some() {
             peer.pieces = Pieces::Some(Bitfield::new(have.len()));
-            self.offer_allowed_fast(shared, now, &mut peer);
+            if peer.veil.is_none() {
+                self.offer_allowed_fast(shared, now, &mut peer);
+            }
         }
         self.peers.insert(conn, peer);
         self.picker.set_max_partials((self.peers.len() * 2).max(8));
@@ -105,7 +108,8 @@ impl Torrent {
             reqq: Some(config.request_queue as u32),
             metadata_size: self.info.as_ref().map(|i| i.raw().len() as u32),
             yourip: Some(addr.ip()),
-            upload_only: self.is_finished().then_some(true),
+            // Who is shown no piece yet should not take us for one who will never have more.
+            upload_only: (self.is_finished() && !self.veils()).then_some(true),
             ..Default::default()
         }
     }

@@ -56,7 +56,10 @@ impl Torrent {
             Message::Have(piece) => self.on_have(shared, now, conn, piece),
             Message::Bitfield(bits) => self.on_pieces(shared, now, conn, Some(bits)),
             Message::HaveAll => self.on_pieces(shared, now, conn, None),
-            Message::HaveNone => Ok(()),
+            Message::HaveNone => {
+                self.show_more(shared, now, conn);
+                Ok(())
+            }
             Message::Request(block) => self.on_request(shared, now, conn, block),
             Message::Cancel(block) => {
                 if let Some(at) = peer.queue.iter().position(|b| *b == block) {
@@ -179,6 +182,8 @@ impl Torrent {
                     }
                 }
                 self.ask_hashes(shared, now, conn);
+                self.seen_elsewhere(shared, now, conn, piece);
+                self.unveil_if_seeded(shared, now);
                 self.close_if_redundant(shared, now, conn);
             }
         }
@@ -240,6 +245,8 @@ impl Torrent {
         }
         self.recount(shared, now, conn);
         self.ask_hashes(shared, now, conn);
+        self.unveil_if_seeded(shared, now);
+        self.show_more(shared, now, conn);
         self.close_if_redundant(shared, now, conn);
         Ok(())
     }
@@ -274,7 +281,8 @@ impl Torrent {
         };
         let allowed = !peer.choked || newcomer && peer.allowed.contains(&block.piece);
         let full = peer.queue.len() >= shared.config.request_queue;
-        if !allowed || full || !self.picker.have().get(block.piece) {
+        let veiled = peer.veil.as_ref().is_some_and(|v| !v.shows(block.piece));
+        if !allowed || full || veiled || !self.picker.have().get(block.piece) {
             // A choke or a lost piece may have crossed the request; a flood has not.
             peer.nonsense += u32::from(full || peer.choked && !peer.fast);
             if peer.nonsense > MOST_NONSENSE + shared.config.request_queue as u32 {

@@ -237,7 +237,7 @@ impl Torrent {
 
     pub fn lost(&mut self, shared: &mut Shared, now: Instant, piece: u32) {
         self.picker.lost(piece);
-        self.finished_said = false;
+        self.say_if_unfinished(shared, now);
         for conn in self.peers.keys().copied().collect::<Vec<_>>() {
             let Some(peer) = self.peers.get_mut(&conn) else {
                 continue;
@@ -272,6 +272,18 @@ impl Torrent {
                 shared.send(now, peer, Message::Extended { id, payload });
             }
             self.close_if_redundant(shared, now, conn);
+        }
+    }
+
+    /// What was finished wants more: peers that took us for one who only gives are told.
+    pub(crate) fn say_if_unfinished(&mut self, shared: &mut Shared, now: Instant) {
+        if self.is_finished() || !std::mem::take(&mut self.finished_said) {
+            return;
+        }
+        self.unveil_if_seeded(shared, now);
+        for peer in self.peers.values_mut().filter(|p| p.ids.upload_only != 0) {
+            let (id, payload) = (peer.ids.upload_only, extension::UploadOnly(false).encode());
+            shared.send(now, peer, Message::Extended { id, payload });
         }
     }
 

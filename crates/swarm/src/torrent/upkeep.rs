@@ -52,6 +52,7 @@ impl Torrent {
         self.ask_metadata(shared, now, conn);
         self.ask_hashes(shared, now, conn);
         self.exchange(shared, now, conn);
+        self.show_more(shared, now, conn);
     }
 
     pub(crate) fn ask_metadata(&mut self, shared: &mut Shared, now: Instant, conn: ConnId) {

@@ -39,6 +39,10 @@ pub struct Wire {
     pub asked: Vec<(Instant, BlockRef)>,
     pub cancelled: Vec<BlockRef>,
     pub unchoked: bool,
+    /// Pieces it was told of one by one.
+    pub shown: Vec<u32>,
+    /// Pieces it said it has, if a test keeps count.
+    pub has: Vec<u32>,
 }
 
 /// Payload that moved: when, over which connection, how many bytes.
@@ -240,6 +244,7 @@ impl Rig {
                 Output::Send(conn, Message::Cancel(block)) => {
                     self.wire(conn).cancelled.push(block);
                 }
+                Output::Send(conn, Message::Have(piece)) => self.wire(conn).shown.push(piece),
                 Output::Send(conn, Message::Unchoke) => {
                     self.wire(conn).unchoked = true;
                     self.ask_us(conn);
@@ -364,5 +369,7 @@ fn wire(torrent: TorrentId) -> Wire {
         asked: Vec::new(),
         cancelled: Vec::new(),
         unchoked: false,
+        shown: Vec::new(),
+        has: Vec::new(),
     }
 }
