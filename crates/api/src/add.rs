@@ -142,6 +142,8 @@ pub struct AddOptions {
     pub paused: bool,
     /// Fetch pieces in order.
     pub sequential: bool,
+    /// As long as nobody else has everything, show each peer one piece at a time, so that little is sent twice (BEP 16).
+    pub super_seed: bool,
     /// Reserve the space before writing.
     pub preallocate: bool,
     /// The data is there and right: hash nothing.
@@ -267,6 +269,10 @@ pub struct TransferPatch {
     #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub sequential: Option<bool>,
+    /// As long as nobody else has everything, show each peer one piece at a time (BEP 16).
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub super_seed: Option<bool>,
     /// Its place in the queue, from 0; beyond the end is the end.
     #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -283,6 +289,7 @@ impl TransferPatch {
         set(&mut transfer.limits, self.limits);
         set(&mut transfer.goals, self.goals);
         set(&mut transfer.sequential, self.sequential);
+        set(&mut transfer.super_seed, self.super_seed);
     }
 }
 

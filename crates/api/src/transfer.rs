@@ -219,6 +219,8 @@ transfer! {
         pub goals: Option<Goals>,
         /// Pieces are fetched in order.
         pub sequential: bool,
+        /// As long as nobody else has everything, each peer is shown one piece at a time (BEP 16).
+        pub super_seed: bool,
         /// Peers come from its trackers alone (BEP 27).
         pub private: bool,
         /// Its data is never written to.
@@ -289,6 +291,7 @@ impl Transfer {
             limits: Limits::default(),
             goals: None,
             sequential: false,
+            super_seed: false,
             private: false,
             read_only: false,
             files: 0,

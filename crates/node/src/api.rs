@@ -138,6 +138,8 @@ pub struct Options {
     pub preallocate: bool,
     /// Pieces in order, for who looks at it while it comes.
     pub sequential: bool,
+    /// While nobody else has everything, show each peer one piece at a time (BEP 16).
+    pub super_seed: bool,
     /// Begins standing still, for this reason.
     pub halted: Option<String>,
     /// Peers come from its trackers only (BEP 27): asked while its metadata is not read.
@@ -161,6 +163,7 @@ impl Options {
             priorities: Vec::new(),
             preallocate: false,
             sequential: false,
+            super_seed: false,
             halted: None,
             private: false,
             remember: false,

@@ -53,6 +53,9 @@ pub struct Add {
     /// Fetch pieces in order.
     #[arg(long)]
     sequential: bool,
+    /// While nobody else has everything, show each peer one piece at a time, so that little is sent twice.
+    #[arg(long)]
+    super_seed: bool,
     /// Reserve the space on disk before fetching.
     #[arg(long)]
     preallocate: bool,
@@ -86,6 +89,7 @@ impl Add {
                 .collect(),
             paused: self.paused,
             sequential: self.sequential,
+            super_seed: self.super_seed,
             preallocate: self.preallocate,
             peers: self
                 .peers

@@ -37,6 +37,9 @@ pub struct Seed {
     /// Do not check content that is served under an existing torrent.
     #[arg(long, env = "STARLING_ASSUME_COMPLETE", value_parser = FalseyValueParser::new())]
     assume_complete: bool,
+    /// While nobody else has everything, show each peer one piece at a time, so that little is sent twice.
+    #[arg(long, env = "STARLING_SUPER_SEED", value_parser = FalseyValueParser::new())]
+    super_seed: bool,
     /// Write the torrent file here as well.
     #[arg(long, value_name = "FILE", env = "STARLING_TORRENT_OUT")]
     torrent_out: Option<PathBuf>,
@@ -102,6 +105,7 @@ impl Seed {
                 assume_complete,
                 known,
                 read_only: true,
+                super_seed: self.super_seed,
                 peers: peers.clone(),
                 ..Options::new(Place::At(root))
             };

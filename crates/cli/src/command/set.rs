@@ -41,6 +41,9 @@ pub struct Set {
     /// Fetch pieces in order.
     #[arg(long, value_name = "YES", num_args = 0..=1, default_missing_value = "true", value_parser = BoolishValueParser::new())]
     sequential: Option<bool>,
+    /// While nobody else has everything, show each peer one piece at a time, so that little is sent twice.
+    #[arg(long, value_name = "YES", num_args = 0..=1, default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    super_seed: Option<bool>,
     /// Priority of files whose path or name matches: 0 not wanted, 4 as usual, 7 first; can be given several times.
     #[arg(long = "priority", value_name = "GLOB=N")]
     priorities: Vec<Priority>,
@@ -109,6 +112,7 @@ impl Set {
                 goals,
                 priorities,
                 sequential: self.sequential,
+                super_seed: self.super_seed,
                 queue_position: self.queue,
             };
             if patch == TransferPatch::default() {

@@ -125,6 +125,10 @@ fn lines(row: &Transfer) -> Vec<(&'static str, String)> {
     }
     for (flag, name) in [
         (row.sequential, "in order"),
+        (
+            row.super_seed,
+            "super-seeding: each peer is shown one piece at a time while nobody else has all",
+        ),
         (row.private, "private"),
         (row.read_only, "never written to"),
     ] {

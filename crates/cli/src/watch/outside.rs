@@ -201,6 +201,7 @@ impl Host for Outside<'_> {
                 folder: dir.as_deref().map(whole).transpose()?,
                 root: root.as_deref().map(whole).transpose()?,
                 select: options.select,
+                super_seed: options.super_seed,
                 preallocate: options.preallocate,
                 assume_complete: options.assume_complete,
                 fingerprints: options.known.iter().map(fingerprint).collect(),

@@ -225,6 +225,7 @@ impl Daemon {
             label: options.label.clone(),
             paused: options.paused,
             sequential: options.sequential,
+            super_seed: options.super_seed,
             preallocate: options.preallocate,
             limits: options.limits,
             position,
@@ -262,6 +263,7 @@ impl Daemon {
             priorities,
             preallocate: options.preallocate,
             sequential: options.sequential,
+            super_seed: options.super_seed,
             private: record.facts.private,
             remember: true,
             peers: options
@@ -358,6 +360,7 @@ pub(super) fn found(id: u32, metainfo: &Metainfo, root: PathBuf, read_only: bool
         label: None,
         paused: false,
         sequential: false,
+        super_seed: false,
         preallocate: false,
         limits: api::Limits::default(),
         position: i64::from(id),

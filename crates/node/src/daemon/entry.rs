@@ -255,6 +255,7 @@ impl Entry {
             limits: record.limits,
             goals: record.rare.goals,
             sequential: record.sequential,
+            super_seed: record.super_seed,
             private: facts.private,
             read_only: record.read_only,
             files: facts.files,

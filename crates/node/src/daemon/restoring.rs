@@ -150,6 +150,7 @@ impl Begin {
             read_only: record.read_only,
             preallocate: record.preallocate,
             sequential: record.sequential,
+            super_seed: record.super_seed,
             private: record.facts.private,
             halted: halted.map(String::into_boxed_str),
             chosen: Chosen::of(&record.rare.select, &record.rare.priorities),

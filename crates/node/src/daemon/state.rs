@@ -48,6 +48,8 @@ pub struct Record {
     pub paused: bool,
     /// Pieces in order.
     pub sequential: bool,
+    /// While nobody else has everything, each peer is shown one piece at a time.
+    pub super_seed: bool,
     /// Room reserved before writing.
     pub preallocate: bool,
     /// Its own limits.

@@ -51,6 +51,7 @@ impl Daemon {
                 now.paused = before.paused;
                 now.limits = before.limits;
                 now.sequential = before.sequential;
+                now.super_seed = before.super_seed;
                 now.finished = before.finished;
                 now.rare = before.rare;
             });
@@ -106,6 +107,7 @@ impl Daemon {
             None => false,
         };
         let sequential = patch.sequential;
+        let super_seed = patch.super_seed;
         let label = patch.label.clone();
         let position = patch.queue_position;
         self.choose(id, |record| {
@@ -121,6 +123,7 @@ impl Daemon {
             });
             set(&mut record.limits, patch.limits);
             set(&mut record.sequential, sequential);
+            set(&mut record.super_seed, super_seed);
             if lacks {
                 record.finished = None;
             }
@@ -134,6 +137,9 @@ impl Daemon {
             }
             if let Some(sequential) = sequential {
                 driver.set_sequential(id, sequential);
+            }
+            if let Some(super_seed) = super_seed {
+                driver.set_super_seed(id, super_seed);
             }
             if let Some(priorities) = priorities {
                 driver.prioritize(id, priorities);

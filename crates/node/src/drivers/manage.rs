@@ -153,6 +153,17 @@ impl Driver {
         self.tell(Input::Sequential(id, sequential));
     }
 
+    /// While nobody else has everything, show each peer one piece at a time, or all of it.
+    pub fn set_super_seed(self: &Rc<Self>, id: TorrentId, super_seed: bool) {
+        if let Some(t) = self.transfers.borrow_mut().get_mut(&id) {
+            t.options.super_seed = super_seed;
+        }
+        if let Some(dormant) = self.dormant.borrow_mut().get_mut(id) {
+            dormant.super_seed = super_seed;
+        }
+        self.tell(Input::SuperSeed(id, super_seed));
+    }
+
     /// Leaves a transfer; its files stay. With `forget`, its resume record and torrent file go.
     pub async fn leave(self: Rc<Self>, id: TorrentId, forget: bool) {
         let _turn = self.turn(id).await;

@@ -277,13 +277,16 @@ impl Driver {
 
     /// The engine has the torrent: it runs, or stands still as it should.
     fn begin(self: &Rc<Self>, id: TorrentId, halted: Option<String>, named: Vec<(String, u16)>) {
-        let sequential = self
-            .transfers
-            .borrow()
-            .get(&id)
-            .is_some_and(|t| t.options.sequential);
+        let transfers = self.transfers.borrow();
+        let options = transfers.get(&id).map(|t| &t.options);
+        let sequential = options.is_some_and(|options| options.sequential);
+        let super_seed = options.is_some_and(|options| options.super_seed);
+        drop(transfers);
         if sequential {
             self.tell(Input::Sequential(id, true));
+        }
+        if super_seed {
+            self.tell(Input::SuperSeed(id, true));
         }
         match halted {
             Some(why) => self.tell(Input::Pause(id, Some(why))),

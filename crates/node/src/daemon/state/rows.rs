@@ -134,7 +134,7 @@ fn put_transfer(connection: &Connection, r: &Record) -> rusqlite::Result<()> {
              :limit_down, :limit_up, :own_goals, :goal_ratio, :goal_seconds, :tags, :trackers,
              :moving_to, :position, :added, :finished, :seeding_from,
              :size, :wanted, :files, :pieces, :private, :done, :received, :sent, :wasted,
-             :seeded_seconds)",
+             :seeded_seconds, :super_seed)",
         )?
         .execute(named_params! {
             ":id": r.id,
@@ -149,6 +149,7 @@ fn put_transfer(connection: &Connection, r: &Record) -> rusqlite::Result<()> {
             ":label": r.label,
             ":paused": r.paused,
             ":sequential": r.sequential,
+            ":super_seed": r.super_seed,
             ":preallocate": r.preallocate,
             ":priorities": r.rare.priorities,
             ":chosen": r.rare.select.join(BETWEEN),
@@ -197,6 +198,7 @@ fn record(row: &Row<'_>, folders: &mut Folders) -> rusqlite::Result<Record> {
         label: row.get("label")?,
         paused: row.get("paused")?,
         sequential: row.get("sequential")?,
+        super_seed: row.get("super_seed")?,
         preallocate: row.get("preallocate")?,
         limits: limits(row)?,
         position: row.get("position")?,

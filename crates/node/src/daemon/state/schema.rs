@@ -14,7 +14,8 @@ use rusqlite::{Connection, ErrorCode};
 const CACHE_KIB: i64 = 512;
 
 /// Each brings the database from the version before it (its place in this list) to the next.
-pub(super) const MIGRATIONS: &[&str] = &["
+pub(super) const MIGRATIONS: &[&str] = &[
+    "
 CREATE TABLE label (
     name TEXT PRIMARY KEY NOT NULL,
     folder TEXT,
@@ -69,7 +70,11 @@ CREATE TABLE setting (
     key TEXT PRIMARY KEY NOT NULL,
     value TEXT NOT NULL
 ) STRICT;
-"];
+",
+    "
+ALTER TABLE transfer ADD COLUMN super_seed INTEGER NOT NULL DEFAULT 0;
+",
+];
 
 /// Another program that reads the database may hold it for so long.
 const BUSY: Duration = Duration::from_secs(5);

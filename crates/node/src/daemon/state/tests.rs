@@ -19,6 +19,7 @@ pub(crate) fn record(id: u32) -> Record {
         label: None,
         paused: id == 3,
         sequential: true,
+        super_seed: true,
         preallocate: false,
         limits: Limits {
             down: 1 << 20,
