@@ -2,9 +2,8 @@
 """Starling beside other clients: wall time, CPU and memory, all measured in one run.
 
 Run it through `cargo xtask bench`, which builds the binary and installs the contestants.
-Cases: pair, disk, spread, gather, files (together: swarm), create, memory, reach, share
-(together: reach), daemon-start,
-daemon-idle, daemon-api, daemon-follow, daemon-seek (together: daemon). Default: all.
+Cases: pair, disk, spread, gather, files (together: swarm), create, memory, roads, share (together: reach),
+daemon-start, daemon-idle, daemon-api, daemon-follow, daemon-seek (together: daemon). Default: all.
 The table goes to standard output and to target/bench/table.md, every single run as a JSON
 line to target/bench/runs.jsonl. README.md tells how to read it.
 """

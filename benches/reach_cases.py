@@ -28,7 +28,7 @@ def losing(percent):
     return f"chain lost {{ type filter hook input priority 1; meta l4proto udp numgen random mod 100 < {percent} drop; }};"
 
 
-def reach(world, o):
+def roads(world, o):
     """one seed, one downloader, one file, over each road"""
     both = [(S, S), (L, L), (S, L), (L, S)]
     for road in ("TCP", "MSE, plain payload", "MSE, RC4"):
@@ -123,4 +123,4 @@ while True: to_far.sendall(bytes(1 << 16))"""])
     return flow
 
 
-REACH_CASES = {"reach": reach, "share": share}
+REACH_CASES = {"roads": roads, "share": share}
