@@ -18,4 +18,5 @@ pub mod merkle;
 pub mod metainfo;
 pub mod names;
 pub mod tracker;
+pub mod webseed;
 pub mod wire;

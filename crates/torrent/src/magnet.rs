@@ -276,7 +276,7 @@ fn unescaped(text: &str) -> String {
 }
 
 /// Everything but RFC 3986's unreserved characters percent-encoded.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let escape = |byte: u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
             char::from(byte).to_string()
