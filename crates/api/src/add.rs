@@ -156,6 +156,10 @@ pub struct AddOptions {
     /// Addresses, as IP:PORT, to try first.
     #[schema(max_items = 1000)]
     pub peers: Vec<String>,
+    /// HTTP servers that have the content, besides those that the torrent names (BEP 19). They may be on the local
+    /// network.
+    #[schema(max_items = 64)]
+    pub web_seeds: Vec<String>,
     /// Its own limits.
     pub limits: Limits,
     /// Its own goals; `null`: those of its label, or of the settings.
@@ -184,6 +188,7 @@ impl Check for AddOptions {
             check::range("options.fingerprints.len", print.len, 0, MAX_BYTES)?;
         }
         check::addresses("options.peers", &self.peers)?;
+        check::urls("options.web_seeds", &self.web_seeds)?;
         self.limits.check()?;
         self.goals.check()?;
         if self.folder.is_some() && self.root.is_some() {
@@ -365,6 +370,27 @@ pub struct MorePeers {
 impl Check for MorePeers {
     fn check(&self) -> Result<(), Problem> {
         check::addresses("peers", &self.peers)
+    }
+}
+
+/// Web seeds to ask, and others to ask no more, for a transfer that is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct WebSeedChange {
+    /// URLs of HTTP servers that have the content (BEP 19). They may be on the local network.
+    #[schema(max_items = 64)]
+    pub add: Vec<String>,
+    /// URLs of those to be asked no more, as they are listed; the torrent may have named them.
+    #[schema(max_items = 64)]
+    pub remove: Vec<String>,
+}
+
+impl Check for WebSeedChange {
+    fn check(&self) -> Result<(), Problem> {
+        check::urls("add", &self.add)?;
+        check::list("remove", &self.remove, MAX_LIST)?;
+        let short = |url: &String| check::text("remove", url, 1, check::MAX_URL);
+        self.remove.iter().try_for_each(short)
     }
 }
 

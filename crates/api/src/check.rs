@@ -18,6 +18,8 @@ pub(crate) const MAX_SOURCE: usize = 65_536;
 pub(crate) const MAX_LIST: usize = 64;
 /// Most peers in a request.
 pub(crate) const MAX_PEERS: usize = 1_000;
+/// Longest URL of a web seed, in characters; that of a tracker has the same limit.
+pub(crate) const MAX_URL: usize = 2_048;
 /// Most numbers of transfers in a request.
 pub(crate) const MAX_IDS: usize = 10_000;
 /// Most globs in a request.
@@ -103,6 +105,21 @@ pub(crate) fn addresses(key: &str, addresses: &[String]) -> Result<(), Problem> 
             Err(Problem::invalid(detail))
         }
     }
+}
+
+/// `key` must be a list of http and https URLs.
+pub(crate) fn urls(key: &str, urls: &[String]) -> Result<(), Problem> {
+    list(key, urls, MAX_LIST)?;
+    for url in urls {
+        text(key, url, 1, MAX_URL)?;
+        let rest = url.strip_prefix("http://").or(url.strip_prefix("https://"));
+        if !rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_graphic()))
+        {
+            let detail = format!("{key} contains {url}, which is no URL with http:// or https://.");
+            return Err(Problem::invalid(detail));
+        }
+    }
+    Ok(())
 }
 
 /// `key` must be a list of at most so many.

@@ -20,10 +20,10 @@ pub use follower::{Follower, Said};
 
 use crate::add::{
     Add, AddBody, AddOptions, Deleted, MorePeers, Move, Preview, PreviewBody, Removed, Rename,
-    Source, TransferPatch,
+    Source, TransferPatch, WebSeedChange,
 };
 use crate::bulk::{Bulk, BulkAnswer};
-use crate::detail::{File, Peer, Reach, Tracker};
+use crate::detail::{File, Peer, Reach, Tracker, WebSeed};
 use crate::ids::{EventId, TransferId, encoded};
 use crate::label::{Label, LabelPatch};
 use crate::problem::Problem;
@@ -183,6 +183,22 @@ impl Client {
     pub async fn trackers(&self, id: TransferId) -> Result<Vec<Tracker>> {
         self.get_json(&format!("/api/v1/transfers/{id}/trackers"))
             .await
+    }
+
+    /// Its web seeds.
+    pub async fn web_seeds(&self, id: TransferId) -> Result<Vec<WebSeed>> {
+        self.get_json(&format!("/api/v1/transfers/{id}/web-seeds"))
+            .await
+    }
+
+    /// Has other servers asked for it.
+    pub async fn change_web_seeds(
+        &self,
+        id: TransferId,
+        change: &WebSeedChange,
+    ) -> Result<Vec<WebSeed>> {
+        let path = format!("/api/v1/transfers/{id}/web-seeds");
+        self.send(Method::POST, &path, change).await
     }
 
     /// Adds a transfer.

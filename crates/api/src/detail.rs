@@ -219,6 +219,40 @@ pub enum TrackerState {
     Failed,
 }
 
+/// What a web seed is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum WebSeedState {
+    /// Nothing is asked of it.
+    Idle,
+    /// It is sending, or about to.
+    Fetching,
+    /// It failed, and is asked again later.
+    Waiting,
+    /// It is asked no more.
+    Dropped,
+}
+
+/// An HTTP server that has the content of a transfer (BEP 19).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WebSeed {
+    /// Its URL.
+    #[schema(format = "uri")]
+    pub url: String,
+    /// A person named it, and not the torrent: it may be on the local network.
+    pub given: bool,
+    /// What it is doing.
+    pub state: WebSeedState,
+    /// Why it waits or is asked no more.
+    pub message: Option<String>,
+    /// Blocks asked of it, of 16 KiB.
+    pub asked: u32,
+    /// Payload bytes a second, received.
+    pub rate_down: u64,
+    /// Payload bytes received since the transfer woke up.
+    pub received: u64,
+}
+
 /// A tracker of a transfer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Tracker {

@@ -30,7 +30,7 @@ mod watch;
 
 pub use add::{
     Add, AddBody, AddOptions, Deleted, FilePriority, Fingerprint, MorePeers, Move, Preview,
-    PreviewBody, PreviewFile, Removed, Rename, Source, TransferPatch,
+    PreviewBody, PreviewFile, Removed, Rename, Source, TransferPatch, WebSeedChange,
 };
 pub use bulk::{Bulk, BulkAnswer, BulkResult, Filter, Verb, Which};
 pub use change::{Change, Event, Moment, Notice, Snapshot};
@@ -38,7 +38,7 @@ pub use check::Check;
 pub use content::{ChunkSender, Chunks, Content, ContentFile, ContentListing, MAX_CHUNK};
 pub use detail::{
     Carrier, ConnectedBy, Cover, FailedFor, File, KnownFrom, Peer, PeerClass, Reach, Road, Tracker,
-    TrackerState, Unreached,
+    TrackerState, Unreached, WebSeed, WebSeedState,
 };
 pub use ids::{EventId, Hash, RunId, TransferId};
 pub use label::{Label, LabelPatch};

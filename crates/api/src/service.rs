@@ -4,8 +4,8 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::add::{Add, Deleted, Move, Preview, Rename, Source, TransferPatch};
-use crate::detail::{File, Peer, Reach, Tracker};
+use crate::add::{Add, Deleted, Move, Preview, Rename, Source, TransferPatch, WebSeedChange};
+use crate::detail::{File, Peer, Reach, Tracker, WebSeed};
 use crate::ids::{EventId, TransferId};
 use crate::label::{Label, LabelPatch};
 use crate::live::Changes;
@@ -49,6 +49,19 @@ pub trait Service: Send + Sync + 'static {
         &self,
         id: TransferId,
     ) -> impl Future<Output = Result<Vec<Tracker>, Problem>> + Send;
+
+    /// Its web seeds.
+    fn web_seeds(
+        &self,
+        id: TransferId,
+    ) -> impl Future<Output = Result<Vec<WebSeed>, Problem>> + Send;
+
+    /// Asks other servers for it.
+    fn change_web_seeds(
+        &self,
+        id: TransferId,
+        change: WebSeedChange,
+    ) -> impl Future<Output = Result<Vec<WebSeed>, Problem>> + Send;
 
     /// Watches it.
     fn watch(&self, id: TransferId) -> impl Future<Output = Result<Watch, Problem>> + Send;

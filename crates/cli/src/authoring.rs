@@ -149,7 +149,7 @@ impl TorrentFlags {
     }
 }
 
-fn check_urls(urls: &[String], schemes: &[&str], what: &str) -> Result<(), Failure> {
+pub fn check_urls(urls: &[String], schemes: &[&str], what: &str) -> Result<(), Failure> {
     for url in urls {
         let usable = url.split_once("://").is_some_and(|(scheme, rest)| {
             schemes.contains(&scheme.to_ascii_lowercase().as_str())

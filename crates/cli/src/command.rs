@@ -27,6 +27,7 @@ mod status;
 mod trackers;
 mod up;
 mod verify;
+mod webseeds;
 
 use clap::Subcommand;
 
@@ -66,6 +67,8 @@ pub enum Command {
     Peers(peers::Peers),
     /// List the trackers of a transfer
     Trackers(trackers::Trackers),
+    /// List the web servers that a transfer is fetched from, add some, or take some away
+    WebSeeds(webseeds::WebSeeds),
     /// Pause transfers, until they are resumed
     Pause(orders::Orders),
     /// Let paused transfers go on, and look again at what stopped others
@@ -120,6 +123,7 @@ impl Command {
             Command::Files(files) => files.run(context),
             Command::Peers(peers) => peers.run(context),
             Command::Trackers(trackers) => trackers.run(context),
+            Command::WebSeeds(seeds) => seeds.run(context),
             Command::Pause(orders) => orders.run(context, Order::Pause),
             Command::Resume(orders) => orders.run(context, Order::Resume),
             Command::Recheck(orders) => orders.run(context, Order::Recheck),

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use clap::builder::FalseyValueParser;
 
 use crate::Context;
+use crate::authoring::check_urls;
 use crate::exit::{Exit, Failure};
 use crate::paths::HomeFlag;
 use crate::units::parse_size;
@@ -145,6 +146,34 @@ pub struct PeerFlags {
         value_delimiter = ' '
     )]
     peers: Vec<String>,
+}
+
+/// Servers that are known beforehand.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Network")]
+pub struct WebSeedFlags {
+    /// Fetch from this web server too, which has the files or the folder; can be given several times.
+    #[arg(
+        long = "web-seed",
+        value_name = "URL",
+        env = "STARLING_WEB_SEED",
+        value_delimiter = ' '
+    )]
+    web_seeds: Vec<String>,
+}
+
+impl WebSeedFlags {
+    /// Their URLs.
+    pub fn urls(&self) -> Result<Vec<String>, Failure> {
+        let urls: Vec<String> = self
+            .web_seeds
+            .iter()
+            .filter(|url| !url.is_empty())
+            .cloned()
+            .collect();
+        check_urls(&urls, &["http", "https"], "web seed")?;
+        Ok(urls)
+    }
 }
 
 /// How fast it may go.

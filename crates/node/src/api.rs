@@ -149,6 +149,8 @@ pub struct Options {
     pub remember: bool,
     /// Peers to try first.
     pub peers: Vec<SocketAddr>,
+    /// Servers that have the content, besides those that the torrent names (BEP 19).
+    pub web_seeds: Vec<String>,
 }
 
 impl Options {
@@ -168,6 +170,7 @@ impl Options {
             private: false,
             remember: false,
             peers: Vec::new(),
+            web_seeds: Vec::new(),
         }
     }
 }

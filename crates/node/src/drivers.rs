@@ -20,6 +20,7 @@ pub(crate) mod trackers;
 pub(crate) mod transfer;
 pub(crate) mod views;
 pub(crate) mod waiting;
+pub(crate) mod webseeds;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -61,6 +62,7 @@ pub(crate) struct Driver {
     /// Local service discovery, unless it is switched off or the network has no multicast.
     pub local: Option<local::LocalDriver>,
     pub web: Web,
+    pub web_seeds: webseeds::WebSeeds,
     pub trackers: trackers::Trackers,
     pub use_trackers: bool,
     pub encryption: Encryption,
@@ -141,6 +143,7 @@ impl Driver {
             outside: external::Outside::default(),
             local: parts.local,
             web: Web::new(&parts.egress),
+            web_seeds: webseeds::WebSeeds::default(),
             trackers: trackers::Trackers::default(),
             use_trackers: parts.use_trackers,
             encryption: parts.encryption,
@@ -259,6 +262,9 @@ impl Driver {
                     self.store.block_digests(store_id(id), piece);
                 }
             }
+            Output::Fetch(id, fetch, seed, blocks) => self.begin_fetch(id, fetch, seed, blocks),
+            Output::FetchOn(id, fetch) => self.go_on_fetching(id, fetch),
+            Output::EndFetch(id, fetch) => self.end_fetch(id, fetch),
             // Not while the engine is borrowed: the answer is more facts.
             Output::Event(id, event) => {
                 let driver = self.clone();

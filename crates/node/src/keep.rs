@@ -4,6 +4,7 @@
 //! state/resume/<info-hash>.resume   what is verified (docs/design/resume-record.md)
 //! state/torrents/<info-hash>.torrent  or .info, while piece layers are missing
 //! state/torrents/<info-hash>.place    where its content is: only a database that is lost needs it
+//! state/torrents/<info-hash>.webseeds  what the person changed of its web seeds
 //! state/dht-nodes                   our node id, and that over IPv6, then a known node a line: id and address
 //! ```
 
@@ -115,13 +116,48 @@ impl Keep {
         paths.into_iter().filter_map(placed).collect()
     }
 
+    /// Keeps what the person changed of a torrent's web seeds: those added (`true`) and those taken away. One a line,
+    /// `+` or `-` and the URL.
+    pub fn save_web_seeds(
+        &self,
+        hashes: &InfoHashes,
+        changes: &[(String, bool)],
+    ) -> io::Result<()> {
+        let line =
+            |(url, added): &(String, bool)| format!("{}{url}\n", if *added { '+' } else { '-' });
+        let text: String = changes.iter().map(line).collect();
+        match Keep::names(hashes).next() {
+            Some(name) => write_whole(&self.web_seeds_path(&name), text.as_bytes()),
+            None => Ok(()),
+        }
+    }
+
+    /// What [`save_web_seeds`](Self::save_web_seeds) kept, under either hash.
+    pub fn load_web_seeds(&self, hashes: &InfoHashes) -> Vec<(String, bool)> {
+        let mut names = Keep::names(hashes);
+        let text = names.find_map(|name| fs::read_to_string(self.web_seeds_path(&name)).ok());
+        let change = |line: &str| match line.split_at_checked(1)? {
+            ("+", url) => Some((url.to_owned(), true)),
+            ("-", url) => Some((url.to_owned(), false)),
+            _ => None,
+        };
+        text.unwrap_or_default()
+            .lines()
+            .filter_map(change)
+            .collect()
+    }
+
+    fn web_seeds_path(&self, name: &str) -> PathBuf {
+        self.dir.join("torrents").join(format!("{name}.webseeds"))
+    }
+
     /// Forgets a torrent, and what is recorded of it at `root`.
     pub fn forget(&self, hashes: &InfoHashes, root: Option<&Path>) {
         if let Some(root) = root {
             self.forget_record(hashes, root);
         }
         for name in Keep::names(hashes) {
-            for ending in ["torrent", "info", "place"] {
+            for ending in ["torrent", "info", "place", "webseeds"] {
                 remove(&self.dir.join("torrents").join(format!("{name}.{ending}")));
             }
         }

@@ -7,15 +7,16 @@
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use discovery::scope::Scope;
-use discovery::tracker::rules::redirect_allowed;
+use discovery::tracker::rules::{is_bad_port, redirect_allowed, shown};
 use link::Egress;
 use link::proxy::{Proxy, Scheme, Target};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::{Client, NoProxy, Url, header, redirect};
+use reqwest::{Client, NoProxy, Response, StatusCode, Url, header, redirect};
 
 use crate::drivers::proxy::passes_by;
 
@@ -25,6 +26,12 @@ const NEAR: &str = "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0
 const OUTSIDE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 /// Steps of a redirect followed.
 const REDIRECTS: usize = 5;
+/// Connections kept to a host of which more is wanted...
+const KEPT: usize = 4;
+/// ...and for how long.
+const IDLE: Duration = Duration::from_secs(30);
+/// Hosts whose judged addresses are remembered for the client.
+const MOST_PINS: usize = 1024;
 /// One request with all its redirects.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Largest torrent file fetched, in bytes; the same as is read from disk.
@@ -39,6 +46,8 @@ pub enum Trust {
     Person,
     /// A torrent or link: on this computer only `/announce` may be called.
     Stranger,
+    /// A torrent or link that names a web seed: nothing inside our own network.
+    Seed,
 }
 
 /// Why a URL gave nothing.
@@ -58,6 +67,14 @@ pub enum FetchError {
     /// It would make us call a service inside the network.
     #[error("{0} leads from a public address into the local network; that is refused")]
     Inward(String),
+    /// A web seed inside the network that nobody asked for.
+    #[error(
+        "{0} is inside the local network, where a torrent may not send us. Add it by hand if it is meant"
+    )]
+    Inside(String),
+    /// A port of another service.
+    #[error("{0} is at a port of another service; that is refused")]
+    Port(String),
     /// A tracker on this computer whose path is not `/announce`.
     #[error("{0} is on this computer and not a tracker's /announce; that is refused")]
     NotAnnounce(String),
@@ -108,9 +125,22 @@ impl Resolve for Pins {
     }
 }
 
+/// An answer of which the body is still to be read.
+pub struct Answer {
+    /// The answer, whatever its status.
+    pub response: Response,
+    /// Where it came from in the end.
+    pub url: Url,
+    /// The address that led there.
+    pub said_by: IpAddr,
+}
+
 /// An HTTP client, made when it is first needed: loading certificates takes a moment.
 pub struct Web {
+    /// For what is asked once in a while.
     client: OnceCell<Client>,
+    /// For what is asked again and again: it keeps connections.
+    steady: OnceCell<Client>,
     pins: Pins,
     egress: Egress,
 }
@@ -120,19 +150,27 @@ impl Web {
     pub fn new(egress: &Egress) -> Web {
         Web {
             client: OnceCell::new(),
+            steady: OnceCell::new(),
             pins: Pins::default(),
             egress: egress.clone(),
         }
     }
 
-    fn client(&self) -> &Client {
-        self.client.get_or_init(|| {
+    /// A client that keeps so many idle connections to a host.
+    fn client(&self, idle: usize) -> &Client {
+        let client = match idle {
+            0 => &self.client,
+            _ => &self.steady,
+        };
+        client.get_or_init(|| {
             let mut builder = Client::builder()
                 .dns_resolver(self.pins.clone())
                 .redirect(redirect::Policy::none())
                 .local_address(self.egress.bind.filter(|ip| !ip.is_unspecified()))
                 .user_agent(concat!("Starling/", env!("CARGO_PKG_VERSION")))
-                .pool_max_idle_per_host(0)
+                .pool_max_idle_per_host(idle)
+                .pool_idle_timeout(IDLE)
+                .http2_adaptive_window(true)
                 .no_proxy();
             if let Some(proxy) = &self.egress.proxy {
                 builder = builder.proxy(through(proxy, self.egress.required));
@@ -183,8 +221,38 @@ impl Web {
     fn keep_pin(&self, host: &str, addrs: Vec<SocketAddr>) {
         let name = host.trim_matches(['[', ']']).to_owned();
         if let Ok(mut pins) = self.pins.0.lock() {
+            if pins.len() >= MOST_PINS {
+                pins.clear();
+            }
             pins.insert(name, addrs);
         }
+    }
+
+    /// Asks for bytes of a file. `from` is the address that named this URL, if it was not the torrent or the person.
+    ///
+    /// # Errors
+    /// See [`FetchError`]; what the server says in its status is the caller's to judge.
+    pub async fn range(
+        &self,
+        url: Url,
+        trust: Trust,
+        from: Option<IpAddr>,
+        range: &Range<u64>,
+    ) -> Result<Answer, FetchError> {
+        let mut headers = header::HeaderMap::new();
+        let bytes = format!("bytes={}-{}", range.start, range.end.saturating_sub(1));
+        if let Ok(bytes) = bytes.parse() {
+            headers.insert(header::RANGE, bytes);
+        }
+        let identity = header::HeaderValue::from_static("identity");
+        headers.insert(header::ACCEPT_ENCODING, identity);
+        let how = How {
+            trust,
+            v6: None,
+            idle: KEPT,
+            headers,
+        };
+        self.send(url, from, &how).await
     }
 
     /// Fetches a URL, over IPv4 or IPv6 only if `family` says so.
@@ -220,18 +288,56 @@ impl Web {
         v6: Option<bool>,
         limit: usize,
     ) -> Result<Vec<u8>, FetchError> {
-        let mut url = parse(url)?;
-        let mut from = None;
+        let how = How {
+            trust,
+            v6,
+            idle: 0,
+            headers: header::HeaderMap::new(),
+        };
+        let answer = self.send(parse(url)?, None, &how).await?;
+        let host = answer.url.host_str().unwrap_or_default().to_owned();
+        let mut response = answer.response;
+        let status = response.status();
+        if !status.is_success() {
+            return Err(FetchError::Status {
+                host,
+                status: status.to_string(),
+            });
+        }
+        let mut body = Vec::new();
+        loop {
+            let chunk = response.chunk().await;
+            match chunk.map_err(|e| FetchError::Connect {
+                host: host.clone(),
+                why: plain(&e),
+            })? {
+                Some(bytes) if body.len() + bytes.len() > limit => {
+                    return Err(FetchError::TooLarge { host, limit });
+                }
+                Some(bytes) => body.extend_from_slice(&bytes),
+                None => return Ok(body),
+            }
+        }
+    }
+
+    /// Asks, and follows redirects by hand: each step is judged.
+    async fn send(
+        &self,
+        mut url: Url,
+        mut from: Option<IpAddr>,
+        how: &How,
+    ) -> Result<Answer, FetchError> {
         for _ in 0..REDIRECTS {
             let host = url.host_str().unwrap_or_default().to_owned();
-            let addrs = self.pin(&url, v6).await?;
+            let addrs = self.pin(&url, how.v6).await?;
             for addr in &addrs {
-                judge(&url, addr.ip(), trust, from)?;
+                judge(&url, addr.ip(), how.trust, from)?;
             }
             // Where a name leads that only the proxy knows counts as outside: from there nothing leads inward.
-            from = Some(addrs.first().map_or(OUTSIDE, |a| a.ip()));
-            let sent = self.client().get(url.clone()).send().await;
-            let mut response = sent.map_err(|e| FetchError::Connect {
+            let here = addrs.first().map_or(OUTSIDE, |a| a.ip());
+            let request = self.client(how.idle).get(url.clone());
+            let sent = request.headers(how.headers.clone()).send().await;
+            let response = sent.map_err(|e| FetchError::Connect {
                 host: host.clone(),
                 why: match &self.egress.proxy {
                     Some(proxy) if self.is_proxied(&url) => {
@@ -241,12 +347,13 @@ impl Web {
                 },
             })?;
             let status = response.status();
-            if status.is_redirection() {
+            if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
                 let to = response
                     .headers()
                     .get(header::LOCATION)
                     .and_then(|l| l.to_str().ok());
                 let to = to.and_then(|to| url.join(to).ok());
+                from = Some(here);
                 url = match to {
                     Some(to) => parse(to.as_str())?,
                     None => {
@@ -258,32 +365,30 @@ impl Web {
                 };
                 continue;
             }
-            if !status.is_success() {
-                return Err(FetchError::Status {
-                    host,
-                    status: status.to_string(),
-                });
-            }
-            let mut body = Vec::new();
-            loop {
-                let chunk = response.chunk().await;
-                match chunk.map_err(|e| FetchError::Connect {
-                    host: host.clone(),
-                    why: plain(&e),
-                })? {
-                    Some(bytes) if body.len() + bytes.len() > limit => {
-                        return Err(FetchError::TooLarge { host, limit });
-                    }
-                    Some(bytes) => body.extend_from_slice(&bytes),
-                    None => return Ok(body),
-                }
-            }
+            return Ok(Answer {
+                response,
+                url,
+                said_by: from.unwrap_or(here),
+            });
         }
         Err(FetchError::Circles(url.to_string()))
     }
 }
 
-fn parse(url: &str) -> Result<Url, FetchError> {
+/// How something is asked for.
+struct How {
+    trust: Trust,
+    v6: Option<bool>,
+    /// Connections kept to a host.
+    idle: usize,
+    headers: header::HeaderMap,
+}
+
+/// Reads a URL.
+///
+/// # Errors
+/// [`FetchError::Url`].
+pub fn parse(url: &str) -> Result<Url, FetchError> {
     let bad = || FetchError::Url(url.to_owned());
     let url = Url::parse(url).map_err(|_| bad())?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
@@ -315,6 +420,14 @@ async fn resolve(url: &Url, v6: Option<bool>) -> Result<Vec<SocketAddr>, FetchEr
 fn judge(url: &Url, ip: IpAddr, trust: Trust, from: Option<IpAddr>) -> Result<(), FetchError> {
     if from.is_some_and(|from| !redirect_allowed(from, ip)) {
         return Err(FetchError::Inward(url.to_string()));
+    }
+    if trust == Trust::Seed {
+        if Scope::of(ip) != Scope::Public {
+            return Err(FetchError::Inside(shown(url.as_str())));
+        }
+        if url.port_or_known_default().is_none_or(is_bad_port) {
+            return Err(FetchError::Port(shown(url.as_str())));
+        }
     }
     let announces = url.path().starts_with("/announce");
     if trust == Trust::Stranger && Scope::of(ip) == Scope::Loopback && !announces {

@@ -9,8 +9,19 @@ use std::net::IpAddr;
 
 use torrent::ids::Sha256Hash;
 
+use crate::WebSeedId;
+
 /// Failed pieces remembered: beyond this somebody floods us, and the oldest evidence goes.
 const MOST_SUSPECT_PIECES: usize = 64;
+
+/// Who a block came from.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Author {
+    /// A peer there.
+    Peer(IpAddr),
+    /// A web seed of the torrent.
+    Web(WebSeedId),
+}
 
 /// Evidence about failed pieces of one torrent.
 #[derive(Debug, Default)]
@@ -22,15 +33,15 @@ pub struct Culprits {
 
 #[derive(Debug)]
 struct Attempt {
-    from: Vec<(u32, IpAddr)>,
+    from: Vec<(u32, Author)>,
     digests: Option<Vec<Sha256Hash>>,
 }
 
 /// What a failed piece tells at once.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// One peer delivered all of it.
-    Guilty(IpAddr),
+    /// One peer or web seed delivered all of it.
+    Guilty(Author),
     /// Several did: digests of what is on disk are needed before it is fetched again.
     NeedDigests,
     /// Several did, and their digests are noted.
@@ -42,10 +53,10 @@ impl Culprits {
     pub fn failed(
         &mut self,
         piece: u32,
-        from: Vec<(u32, IpAddr)>,
+        from: Vec<(u32, Author)>,
         leaves: Option<&[Sha256Hash]>,
     ) -> Finding {
-        let who: BTreeSet<IpAddr> = from.iter().map(|&(_, ip)| ip).collect();
+        let who: BTreeSet<Author> = from.iter().map(|&(_, who)| who).collect();
         if who.len() == 1 {
             return Finding::Guilty(from[0].1);
         }
@@ -84,7 +95,7 @@ impl Culprits {
     }
 
     /// The piece is right and its blocks have these digests: who sent others?
-    pub fn convict(&mut self, piece: u32, right: &[Sha256Hash]) -> BTreeSet<IpAddr> {
+    pub fn convict(&mut self, piece: u32, right: &[Sha256Hash]) -> BTreeSet<Author> {
         self.order.retain(|&p| p != piece);
         let Some(Attempt {
             from,
@@ -93,11 +104,14 @@ impl Culprits {
         else {
             return BTreeSet::new();
         };
-        let differs = |&(block, _): &(u32, IpAddr)| {
+        let differs = |&(block, _): &(u32, Author)| {
             let block = block as usize;
             matches!((wrong.get(block), right.get(block)), (Some(w), Some(r)) if w != r)
         };
-        from.into_iter().filter(differs).map(|(_, ip)| ip).collect()
+        from.into_iter()
+            .filter(differs)
+            .map(|(_, who)| who)
+            .collect()
     }
 }
 
@@ -105,8 +119,8 @@ impl Culprits {
 mod tests {
     use super::*;
 
-    const ALICE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
-    const EVE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 66));
+    const ALICE: Author = Author::Peer(IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)));
+    const EVE: Author = Author::Web(WebSeedId(66));
 
     #[test]
     fn a_single_contributor_is_guilty_at_once() {

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use torrent::ids::{InfoHashes, Sha1Hash, Sha256Hash};
 use torrent::metainfo::{Info, PieceLayers};
@@ -17,6 +17,14 @@ pub struct TorrentId(pub u32);
 /// One connection, from the dial or the accept to the close. Never used again in a session.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ConnId(pub u64);
+
+/// One web seed of a torrent (BEP 19). Chosen by whoever adds it; never used again for that torrent.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct WebSeedId(pub u32);
+
+/// Blocks being fetched from a web seed. Never used again for that torrent.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct FetchId(pub u32);
 
 /// How we learned of a peer's address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -185,8 +193,39 @@ pub enum Input {
     /// A piece we claimed is no longer readable or right; it is wanted again.
     Lost(TorrentId, u32),
 
+    /// A server has the content, and is there so far.
+    WebSeed(TorrentId, WebSeedId, Class),
+    /// A server is to be asked no more, and forgotten.
+    NoWebSeed(TorrentId, WebSeedId),
+    /// A fetch is over: all of it came, or no more of it will.
+    Fetched(TorrentId, FetchId, Result<(), FetchError>),
+
     /// The time of [`Session::deadline`](crate::Session::deadline) has come.
     Timeout,
+}
+
+/// Why a web seed did not give what it was asked for. The reasons are for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FetchError {
+    /// It may later: not before this time has passed, if it said so.
+    Later(String, Option<Duration>),
+    /// It does not have this file of the torrent.
+    Missing(usize, String),
+    /// It never will.
+    Useless(String),
+}
+
+/// What to do with a block of a fetch that is about to arrive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Take {
+    /// Fill a slot with it.
+    Accept,
+    /// Read it and forget it.
+    Discard,
+    /// Read no more for now: [`Output::FetchOn`] says when to ask again.
+    Wait,
+    /// Nothing more of the fetch is wanted: it is over, and need not be told so.
+    End,
 }
 
 /// What to do with a block whose header has arrived.
@@ -213,6 +252,12 @@ pub enum Output {
     SendBlock(ConnId, TorrentId, BlockRef),
     /// Close the connection (nothing follows about it).
     Close(ConnId, Reason),
+    /// Fetch these blocks from a web seed, in this order.
+    Fetch(TorrentId, FetchId, WebSeedId, Vec<BlockRef>),
+    /// A fetch that was told to wait may go on.
+    FetchOn(TorrentId, FetchId),
+    /// Stop a fetch (nothing follows about it).
+    EndFetch(TorrentId, FetchId),
     /// The piece is right: it may be recorded.
     Verified(TorrentId, u32),
     /// The piece was wrong or given up: forget what was hashed of it.
@@ -232,6 +277,8 @@ pub enum Event {
     Finished,
     /// A peer was caught sending bad data and is banned.
     Banned(SocketAddr),
+    /// A web seed is asked no more, for this reason.
+    WebSeedDropped(WebSeedId, String),
     /// A whole piece was wrong.
     PieceFailed(u32),
     /// A peer runs a DHT node here.

@@ -19,7 +19,7 @@
 //! torrent is made of small machines with tests of their own: the [`picker`] says which blocks to
 //! ask of whom, [`pipeline`] how many at a time, the [`choker`] whom to serve, [`roster`] whom to
 //! dial (by [`priority`]), `hashes` what each piece must hash to, `metadata` how to get the info dictionary,
-//! `culprit` who lied.
+//! `culprit` who lied; [`webseed`] is for servers what the pipeline is for peers.
 
 pub mod bitfield;
 pub mod choker;
@@ -39,6 +39,7 @@ mod session;
 mod status;
 mod torrent;
 mod traffic;
+pub mod webseed;
 
 pub use bitfield::Bitfield;
 pub use config::Config;

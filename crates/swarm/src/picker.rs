@@ -9,6 +9,7 @@
 //! Knows nothing of connections beyond their ids: the torrent tells it what each peer has.
 
 mod deadlines;
+mod runs;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -18,6 +19,7 @@ use torrent::wire::BlockRef;
 
 use crate::{Bitfield, ConnId};
 use deadlines::Due;
+pub use runs::Runner;
 
 /// Until this many pieces are here, new ones are taken at random: a newcomer needs something to
 /// trade soon, and the rarest piece is on few, busy peers.

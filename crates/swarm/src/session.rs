@@ -17,8 +17,8 @@ use crate::rate::{Limiter, Way};
 use crate::torrent::{Shared, Torrent};
 use crate::traffic::Traffic;
 use crate::{
-    Approach, Config, ConnId, Failure, Input, Output, PeerStatus, Reach, Reason, Road, Scope,
-    Status, TorrentId, Totals, Uploading, Verdict,
+    Approach, Config, ConnId, Failure, FetchId, Input, Output, PeerStatus, Reach, Reason, Road,
+    Scope, Status, Take, TorrentId, Totals, Uploading, Verdict, WebSeedStatus,
 };
 
 /// How often stalled peers, keep-alives and waiting dials are looked at.
@@ -213,6 +213,22 @@ impl Session {
                     self.shared.limiter.regroup(now, id, group);
                 }
             }
+            Input::WebSeed(id, seed, class) => {
+                if let Some(t) = self.torrents.get_mut(&id) {
+                    t.add_web_seed(&mut self.shared, now, seed, class);
+                    self.wake(id);
+                }
+            }
+            Input::NoWebSeed(id, seed) => {
+                if let Some(t) = self.torrents.get_mut(&id) {
+                    t.remove_web_seed(&mut self.shared, now, seed);
+                }
+            }
+            Input::Fetched(id, fetch, result) => {
+                if let Some(t) = self.torrents.get_mut(&id) {
+                    t.fetched(&mut self.shared, now, fetch, result);
+                }
+            }
             Input::Timeout => self.timeout(now),
             Input::Pause(id, why) => self.pause(now, id, why),
             Input::WriteFailed(id, piece, why) => {
@@ -273,6 +289,44 @@ impl Session {
         let wanted = t.block_arrived(shared, now, conn, block, kept);
         self.deal_turns(now);
         wanted
+    }
+
+    /// The next block of a fetch is about to come: what to do with it.
+    pub fn web_arriving(
+        &mut self,
+        now: Instant,
+        id: TorrentId,
+        fetch: FetchId,
+        block: BlockRef,
+    ) -> Take {
+        match self.torrents.get_mut(&id) {
+            Some(t) => t.web_arriving(&mut self.shared, now, fetch, block),
+            None => Take::End,
+        }
+    }
+
+    /// A block of a fetch has come, into a slot (`kept`) or into nothing. Returns whether the slot goes to the store.
+    pub fn web_arrived(
+        &mut self,
+        now: Instant,
+        id: TorrentId,
+        fetch: FetchId,
+        block: BlockRef,
+        kept: bool,
+    ) -> bool {
+        let Some(t) = self.torrents.get_mut(&id) else {
+            return false;
+        };
+        let wanted = t.web_arrived(&mut self.shared, now, fetch, block, kept);
+        self.deal_turns(now);
+        wanted
+    }
+
+    /// The web seeds of a torrent at a glance, in the order of their numbers.
+    pub fn web_seeds(&self, now: Instant, id: TorrentId) -> Vec<WebSeedStatus> {
+        self.torrents
+            .get(&id)
+            .map_or(Vec::new(), |t| t.web_seeds(now))
     }
 
     /// A torrent at a glance.
@@ -465,7 +519,8 @@ impl Session {
         let waiting = self.active.iter().filter_map(|id| self.torrents.get(id));
         let ready = waiting
             .filter(|t| t.is_running())
-            .filter_map(|t| t.roster.ready_at(t.is_finished()))
+            .flat_map(|t| [t.roster.ready_at(t.is_finished()), t.web_ready_at(now)])
+            .flatten()
             .min();
         ready.map(|at| at.max(now + TICK / 10))
     }

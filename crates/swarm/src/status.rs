@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::{Class, ConnId, Failure, Road, Source};
+use crate::{Class, ConnId, Failure, Road, Source, WebSeedId};
 
 /// What a torrent is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,6 +120,32 @@ pub struct Reach {
     pub failures: BTreeMap<Failure, u32>,
     /// Peers connected now, by how their bytes travel, and whether we dialled.
     pub connected: BTreeMap<(Road, bool), u32>,
+}
+
+/// A web seed at a glance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebSeedStatus {
+    /// Which.
+    pub id: WebSeedId,
+    /// What it is doing.
+    pub state: WebSeedState,
+    /// Payload bytes received from it.
+    pub received: u64,
+    /// Bytes a second of payload from it, over the last few seconds.
+    pub rate: u64,
+}
+
+/// What a web seed is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WebSeedState {
+    /// Nothing is asked of it.
+    Idle,
+    /// So many blocks are asked of it.
+    Fetching(usize),
+    /// It is left alone for so long, for this reason.
+    Waiting(Duration, String),
+    /// It is asked no more, for this reason.
+    Dropped(String),
 }
 
 /// All torrents together, since the session began; torrents that are gone count too.

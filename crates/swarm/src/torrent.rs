@@ -13,6 +13,7 @@ mod serving;
 mod status;
 mod superseed;
 mod upkeep;
+mod web;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -26,7 +27,7 @@ use torrent::metainfo::{Info, PieceLayers};
 use torrent::wire::{self, BlockRef, Handshake, Message};
 
 use crate::choker::Candidate;
-use crate::culprit::{Culprits, Finding};
+use crate::culprit::{Author, Culprits, Finding};
 use crate::hashes::{Expected, Hashes};
 use crate::metadata::Fetch;
 use crate::peer::{Peer, Pieces};
@@ -98,6 +99,7 @@ pub(crate) struct Torrent {
     pub(crate) tree: Hashes,
     pub(crate) fetch: Fetch,
     culprits: Culprits,
+    pub(crate) web: web::Web,
     pub roster: Roster,
     pub peers: BTreeMap<ConnId, Peer>,
     /// Peers that left, and where they were: others may have been told of them.
@@ -157,6 +159,7 @@ impl Torrent {
             tree: Hashes::default(),
             fetch: Fetch::default(),
             culprits: Culprits::default(),
+            web: web::Web::default(),
             roster,
             peers: BTreeMap::new(),
             left: VecDeque::new(),
@@ -228,7 +231,9 @@ impl Torrent {
 
     /// Whether there is anybody to look after or to dial: other torrents cost nothing per tick.
     pub fn is_active(&self) -> bool {
-        !self.peers.is_empty() || self.roster.has_hope(self.is_finished())
+        !self.peers.is_empty()
+            || self.roster.has_hope(self.is_finished())
+            || self.web.has_hope() && !self.is_finished()
     }
 
     /// Whether dialling more peers can help anybody.
@@ -253,11 +258,15 @@ impl Torrent {
             (None, Some(_)) => {
                 // What is closed now says nothing against an address.
                 self.roster.wake(now);
+                self.end_fetches(shared, None);
                 for conn in self.peers.keys().copied().collect::<Vec<_>>() {
                     self.close(shared, now, conn, Reason::Stopped);
                 }
             }
-            (Some(_), None) => self.roster.wake(now),
+            (Some(_), None) => {
+                self.roster.wake(now);
+                self.refill_web(shared, now);
+            }
             _ => {}
         }
     }
@@ -278,6 +287,7 @@ impl Torrent {
         if !self.is_finished() {
             self.roster.wake(now);
         }
+        self.refill_web(shared, now);
         self.say_if_finished(shared, now);
     }
 }

@@ -2,15 +2,15 @@
 //! disk and network answer at random. Nothing panics, what comes out is bounded, and it keeps the
 //! rules that every driver and every peer relies on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bolero::check;
 use swarm::{
-    Add, Class, Config, ConnId, Event, Failure, Input, Output, PieceDigest, Road, Scope, Session,
-    Source, TorrentId, Verdict,
+    Add, Class, Config, ConnId, Event, Failure, FetchError, FetchId, Input, Output, PieceDigest,
+    Road, Scope, Session, Source, Take, TorrentId, Verdict, WebSeedId,
 };
 use torrent::extension::{Holepunch, Pex, PexFlags, PunchError};
 use torrent::ids::Sha256Hash;
@@ -90,6 +90,9 @@ struct Driver {
     verified: BTreeSet<(TorrentId, u32)>,
     digests_wanted: Vec<(TorrentId, u32)>,
     known: BTreeSet<TorrentId>,
+    /// Blocks that web seeds still have to send, and whether they were told to wait.
+    fetches: BTreeMap<(TorrentId, FetchId), (VecDeque<BlockRef>, bool)>,
+    web_seeds: u32,
     addresses: u32,
 }
 
@@ -116,6 +119,8 @@ impl Driver {
             verified: BTreeSet::new(),
             digests_wanted: Vec::new(),
             known: BTreeSet::new(),
+            fetches: BTreeMap::new(),
+            web_seeds: 0,
             addresses: 0,
         }
     }
@@ -164,6 +169,18 @@ impl Driver {
                     self.known.insert(id);
                 }
                 Output::Event(..) => {}
+                Output::Fetch(id, fetch, _, blocks) => {
+                    assert!(!blocks.is_empty() && blocks.is_sorted());
+                    let before = self.fetches.insert((id, fetch), (blocks.into(), false));
+                    assert!(before.is_none(), "{fetch:?} is used twice");
+                }
+                Output::FetchOn(id, fetch) => {
+                    let fetch = self.fetches.get_mut(&(id, fetch));
+                    assert!(std::mem::take(&mut fetch.expect("it waits").1));
+                }
+                Output::EndFetch(id, fetch) => {
+                    assert!(self.fetches.remove(&(id, fetch)).is_some());
+                }
             }
         }
         if let Some(deadline) = self.session.deadline() {
@@ -469,6 +486,15 @@ impl Driver {
                 }
             }
             (26, _) if tape.one_in(4) => self.control(tape, id, piece),
+            (27, _) if tape.one_in(4) => {
+                self.web_seeds += 1;
+                let seed = WebSeedId(self.web_seeds);
+                self.handle(Input::WebSeed(id, seed, Class::Other));
+                if tape.one_in(4) {
+                    self.handle(Input::NoWebSeed(id, WebSeedId(self.web_seeds / 2)));
+                }
+            }
+            (27 | 28, _) => self.web(tape),
             (_, _) => {
                 let jump = [1, 10, 10, 100, 100, 1000, 1000, 1000, 3000, 11_000];
                 let ms = match tape.byte() {
@@ -478,6 +504,45 @@ impl Driver {
                 self.time_passes(Duration::from_millis(ms));
             }
         }
+    }
+
+    /// Something happens to a fetch.
+    fn web(&mut self, tape: &mut Tape<'_>) {
+        let open: Vec<_> = self.fetches.keys().copied().collect();
+        let Some((id, fetch)) = tape.pick(&open) else {
+            return;
+        };
+        if tape.one_in(16) {
+            self.fetches.remove(&(id, fetch));
+            let why = "a test wants it".to_owned();
+            let error = match tape.byte() % 8 {
+                0 => FetchError::Useless(why),
+                1 | 2 => FetchError::Missing(usize::from(tape.byte()), why),
+                n => FetchError::Later(why, Some(Duration::from_secs(u64::from(n)))),
+            };
+            return self.handle(Input::Fetched(id, fetch, Err(error)));
+        }
+        let (blocks, waits) = &self.fetches[&(id, fetch)];
+        if *waits {
+            return;
+        }
+        let Some(&block) = blocks.front() else {
+            self.fetches.remove(&(id, fetch));
+            return self.handle(Input::Fetched(id, fetch, Ok(())));
+        };
+        let take = self.session.web_arriving(self.now, id, fetch, block);
+        let entry = self.fetches.get_mut(&(id, fetch)).expect("it is open");
+        match take {
+            Take::Wait => entry.1 = true,
+            Take::End => drop(self.fetches.remove(&(id, fetch))),
+            Take::Accept | Take::Discard => {
+                entry.0.pop_front();
+                let kept = take == Take::Accept && !tape.one_in(16);
+                let stored = self.session.web_arrived(self.now, id, fetch, block, kept);
+                assert!(kept || !stored, "there is nothing to store");
+            }
+        }
+        self.drain();
     }
 
     /// The driver sleeps, and wakes the session when it wants to be.
@@ -569,6 +634,7 @@ fn session_holds(bytes: &[u8]) {
         for id in driver.known.clone() {
             let most = Config::default().max_outstanding;
             assert!(driver.session.peers(id).all(|p| p.live <= most));
+            assert!(driver.session.web_seeds(driver.now, id).len() <= 64);
             let status = driver.session.status(driver.now, id).expect("it was added");
             assert!(status.done <= status.wanted && status.wasted <= status.received);
             if let Some(have) = driver.session.have(id) {

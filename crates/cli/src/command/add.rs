@@ -9,7 +9,7 @@ use super::relocate::whole;
 use crate::Context;
 use crate::exit::Failure;
 use crate::goals::{GoalFlags, OwnLimits};
-use crate::network::PeerFlags;
+use crate::network::{PeerFlags, WebSeedFlags};
 use crate::paths::HomeFlag;
 use crate::remote::Remote;
 use crate::source;
@@ -66,6 +66,8 @@ pub struct Add {
     #[command(flatten)]
     peers: PeerFlags,
     #[command(flatten)]
+    web: WebSeedFlags,
+    #[command(flatten)]
     home: HomeFlag,
 }
 
@@ -97,6 +99,7 @@ impl Add {
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
+            web_seeds: self.web.urls()?,
             limits: self.limits.over(Limits::default()).unwrap_or_default(),
             goals: self.goals.over(None),
             ..AddOptions::default()

@@ -9,7 +9,7 @@ use node::{Options, Place};
 
 use crate::Context;
 use crate::exit::{Exit, Failure};
-use crate::network::NetworkFlags;
+use crate::network::{NetworkFlags, WebSeedFlags};
 use crate::source;
 use crate::units::parse_seconds;
 use crate::watch::{Stage, Watch};
@@ -60,6 +60,8 @@ pub struct Get {
     preallocate: bool,
     #[command(flatten)]
     network: NetworkFlags,
+    #[command(flatten)]
+    web: WebSeedFlags,
 }
 
 impl Get {
@@ -71,6 +73,7 @@ impl Get {
             .map(|source| source::recognise(source))
             .collect::<Result<Vec<_>, _>>()?;
         let peers = self.network.peers()?;
+        let web_seeds = self.web.urls()?;
         let stage = Stage::choose(context, &self.network)?;
         let daemon = stage.is_daemon();
         let select: Vec<String> = self
@@ -92,6 +95,7 @@ impl Get {
                 select: select.clone(),
                 preallocate: self.preallocate,
                 peers: peers.clone(),
+                web_seeds: web_seeds.clone(),
                 ..Options::new(Place::Into(self.dir.clone()))
             };
             if let Err(failure) = watch.add(source, options, None) {

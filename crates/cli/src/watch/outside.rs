@@ -207,12 +207,15 @@ impl Host for Outside<'_> {
                 fingerprints: options.known.iter().map(fingerprint).collect(),
                 read_only: options.read_only,
                 peers: options.peers.iter().map(ToString::to_string).collect(),
+                web_seeds: options.web_seeds,
                 limits: self.limits,
                 ..AddOptions::default()
             },
         };
         let asked = add.options.folder.clone();
-        let choosy = !add.options.select.is_empty() || !add.options.peers.is_empty();
+        let chosen = &add.options;
+        let choosy =
+            !chosen.select.is_empty() || !chosen.peers.is_empty() || !chosen.web_seeds.is_empty();
         let (row, ours) = match self.remote.try_ask(self.remote.client().add(add))? {
             Ok(row) => (row, true),
             Err(ClientError::Problem(problem)) if problem.kind == Kind::AlreadyPresent => {

@@ -539,13 +539,14 @@ fn verbs_that_need_a_daemon_say_how_to_start_one() {
     let desk = Desk::new();
     desk.album();
     desk.run(&["create", "album"]).ends(0);
-    let verbs: [&[&str]; 20] = [
+    let verbs: [&[&str]; 21] = [
         &["status"],
         &["list"],
         &["show", "1"],
         &["files", "1"],
         &["peers", "1"],
         &["trackers", "1"],
+        &["web-seeds", "1"],
         &["add", "album.torrent"],
         &["preview", "album.torrent"],
         &["pause", "all"],

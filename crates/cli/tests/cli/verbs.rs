@@ -281,7 +281,8 @@ fn transfers_are_added_listed_and_shown() {
     assert!(links.last().contains(".localhost:"), "{}", links.out);
     desk.run(&["peers", "1"]).ends(0);
     desk.run(&["trackers", "1"]).ends(0);
-    for verb in ["show", "files", "peers", "trackers"] {
+    desk.run(&["web-seeds", "1"]).ends(0);
+    for verb in ["show", "files", "peers", "trackers", "web-seeds"] {
         desk.run(&[verb, "99"]).ends(3);
         desk.run(&[verb, "seven"]).ends(2);
     }

@@ -122,7 +122,7 @@ impl TrackerUrl {
             (None, Scheme::Https) => 443,
             (None, Scheme::Udp) => return Err(RuleError::Port),
         };
-        if BAD_PORTS.contains(&port) {
+        if is_bad_port(port) {
             return Err(RuleError::BadPort(port));
         }
         let query = path.split_once('?').map_or("", |(_, query)| query);
@@ -202,6 +202,11 @@ impl TrackerUrl {
             Scope::LinkLocal | Scope::Private | Scope::Public => Ok(()),
         }
     }
+}
+
+/// Whether a port belongs to a service that what looks like text to it can harm.
+pub fn is_bad_port(port: u16) -> bool {
+    BAD_PORTS.contains(&port)
 }
 
 /// Whether a tracker at `from` may send us to `to`: never from the public network into our own, nor from our site

@@ -88,6 +88,7 @@ mod tests {
             events::events, details::details,
             routes::list, routes::add, routes::preview, routes::transfer_row, routes::update, routes::remove,
             routes::files, routes::peers, routes::add_peers, routes::reach, routes::trackers, routes::bulk,
+            routes::web_seeds, routes::change_web_seeds,
             routes::pause, routes::resume, routes::recheck, routes::move_data, routes::rename,
             routes::labels, routes::add_label, routes::update_label, routes::remove_label,
         ),
@@ -199,12 +200,20 @@ mod tests {
         let own = ["name", "priorities", "queue_position"];
         let own = own.map(|name| json!({"required": [name]}));
         update.unwrap()["properties"]["update"]["not"] = json!({"anyOf": own});
+        let url = json!({"minLength": 1, "maxLength": 2048, "pattern": "^https?://[!-~]+$"});
         let items = [
             ("AddOptions", "tags", &tag),
             ("TransferPatch", "tags", &tag),
             ("AddOptions", "select", &json!({"maxLength": 1024})),
             ("AddOptions", "peers", &address),
             ("MorePeers", "peers", &address),
+            ("AddOptions", "web_seeds", &url),
+            ("WebSeedChange", "add", &url),
+            (
+                "WebSeedChange",
+                "remove",
+                &json!({"minLength": 1, "maxLength": 2048}),
+            ),
         ];
         for (schema, property, ranges) in items {
             let items = &mut schemas[schema]["properties"][property]["items"];

@@ -58,6 +58,10 @@ pub(crate) fn router<S: Service>(app: Arc<App<S>>) -> Router {
         .route(&of("peers"), get(peers::<S>).post(add_peers::<S>))
         .route(&of("reach"), get(reach::<S>))
         .route(&of("trackers"), get(trackers::<S>))
+        .route(
+            &of("web-seeds"),
+            get(web_seeds::<S>).post(change_web_seeds::<S>),
+        )
         .route(&of("pause"), post(pause::<S>))
         .route(&of("resume"), post(resume::<S>))
         .route(&of("recheck"), post(recheck::<S>))

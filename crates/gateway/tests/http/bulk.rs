@@ -1,7 +1,8 @@
 //! One thing said to many transfers, and peers named for one.
 
 use api::{
-    Bulk, Deleted, Filter, Kind, MorePeers, Move, State, TransferId, TransferPatch, Verb, Which,
+    Bulk, Deleted, Filter, Kind, MorePeers, Move, State, TransferId, TransferPatch, Verb,
+    WebSeedChange, Which,
 };
 use serde_json::json;
 
@@ -96,6 +97,30 @@ async fn what_is_not_said_in_one_way_is_refused_and_nothing_is_done() {
         answer.refused(422, "invalid");
     }
     assert_eq!(states(&daemon).await, before);
+}
+
+#[tokio::test]
+async fn web_seeds_are_named_and_taken_away() {
+    let daemon = Daemon::start(1).await;
+    let id = TransferId(1);
+    let change = |add: &[&str], remove: &[&str]| WebSeedChange {
+        add: add.iter().map(|url| (*url).to_owned()).collect(),
+        remove: remove.iter().map(|url| (*url).to_owned()).collect(),
+    };
+    let (one, two) = ("http://one.example/pub/", "https://[2001:db8::1]:8443/x");
+    let client = daemon.client();
+    let seeds = client.change_web_seeds(id, &change(&[one, two], &[])).await;
+    assert_eq!(seeds.unwrap().len(), 2);
+    let seeds = client
+        .change_web_seeds(id, &change(&[], &[one, "other"]))
+        .await;
+    assert_eq!(seeds.unwrap()[0].url, two);
+    assert_eq!(client.web_seeds(id).await.unwrap().len(), 1);
+    for wrong in ["ftp://one.example/", "http://", "one.example", "http://a b"] {
+        let body = format!(r#"{{"add": ["{wrong}"]}}"#);
+        let path = "POST /api/v1/transfers/1/web-seeds";
+        daemon.ask_json(path, &body).await.refused(422, "invalid");
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use api::{
     Add, Cause, Changes, Cut, Deleted, EventId, File, Items, Kind, Label, LabelPatch, Live,
     Metrics, Move, Page, Peer, PeerClass, Preview, PreviewFile, Problem, Query, Rename, Row, RunId,
     Service, Settings, SettingsPatch, Source, State, Status, Table, Totals, Tracker, TrackerState,
-    Transfer, TransferId, TransferPatch, Watch,
+    Transfer, TransferId, TransferPatch, Watch, WebSeed, WebSeedChange, WebSeedState,
 };
 
 /// A daemon whose transfers are made up.
@@ -20,6 +20,7 @@ pub struct Fake {
     pub stops: AtomicU32,
     /// Peers of each of its transfers.
     pub peers: Mutex<Vec<Peer>>,
+    pub web_seeds: Mutex<Vec<WebSeed>>,
     /// The priority of all files.
     pub priority: AtomicU8,
     /// How often peers were asked for.
@@ -39,6 +40,7 @@ impl Fake {
             live: Live::new(table),
             next: AtomicU32::new(transfers + 1),
             stops: AtomicU32::new(0),
+            web_seeds: Mutex::default(),
             peers: Mutex::new(vec![peer("192.0.2.1:6881")]),
             priority: AtomicU8::new(4),
             peer_looks: AtomicU32::new(0),
@@ -188,6 +190,35 @@ impl Service for Fake {
             peers: 3,
             next_at: None,
         }])
+    }
+
+    async fn web_seeds(&self, id: TransferId) -> Result<Vec<WebSeed>, Problem> {
+        self.row(id)?;
+        Ok(self
+            .web_seeds
+            .lock()
+            .expect("nobody panics with it")
+            .clone())
+    }
+
+    async fn change_web_seeds(
+        &self,
+        id: TransferId,
+        change: WebSeedChange,
+    ) -> Result<Vec<WebSeed>, Problem> {
+        self.row(id)?;
+        let mut seeds = self.web_seeds.lock().expect("nobody panics with it");
+        seeds.retain(|seed| !change.remove.contains(&seed.url));
+        seeds.extend(change.add.into_iter().map(|url| WebSeed {
+            url,
+            given: true,
+            state: WebSeedState::Idle,
+            message: None,
+            asked: 0,
+            rate_down: 0,
+            received: 0,
+        }));
+        Ok(seeds.clone())
     }
 
     async fn watch(&self, id: TransferId) -> Result<Watch, Problem> {

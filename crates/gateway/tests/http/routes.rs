@@ -241,7 +241,7 @@ async fn details_of_a_transfer_are_listed() {
         daemon.ask("GET /api/v1/transfers/1/reach").await.json()["reached"],
         3
     );
-    for what in ["", "/files", "/peers", "/reach", "/trackers"] {
+    for what in ["", "/files", "/peers", "/reach", "/trackers", "/web-seeds"] {
         daemon
             .ask(&format!("GET /api/v1/transfers/9{what}"))
             .await

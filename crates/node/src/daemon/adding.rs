@@ -271,6 +271,7 @@ impl Daemon {
                 .iter()
                 .filter_map(|p| p.parse::<SocketAddr>().ok())
                 .collect(),
+            web_seeds: options.web_seeds.clone(),
             ..Options::new(place)
         };
         let mut entry = Entry::new(record);

@@ -7,7 +7,7 @@ use std::time::UNIX_EPOCH;
 use api::{
     Add, Changes, Cut, Deleted, EventId, File, Items, Kind, Label, LabelPatch, Metrics, Move, Page,
     Peer, Preview, Problem, Query, Reach, Rename, Row, Service, Settings, SettingsPatch, Source,
-    Status, Tracker, TransferId, TransferPatch, Watch,
+    Status, Tracker, TransferId, TransferPatch, Watch, WebSeed, WebSeedChange,
 };
 use swarm::TorrentId;
 
@@ -93,6 +93,31 @@ impl Service for Daemon {
             .node
             .call(move |driver| driver.tracker_states(TorrentId(id.0), &tiers));
         trackers.await.map_err(|_| Problem::stopping())
+    }
+
+    async fn web_seeds(&self, id: TransferId) -> Result<Vec<WebSeed>, Problem> {
+        self.row(id.0)?;
+        let node = &self.shared.node;
+        let seeds = node.call(move |driver| driver.web_seed_states(TorrentId(id.0)));
+        seeds.await.map_err(|_| Problem::stopping())
+    }
+
+    async fn change_web_seeds(
+        &self,
+        id: TransferId,
+        change: WebSeedChange,
+    ) -> Result<Vec<WebSeed>, Problem> {
+        self.row(id.0)?;
+        let changed = self.shared.node.call(move |driver| {
+            let id = TorrentId(id.0);
+            for url in &change.remove {
+                driver.remove_web_seed(id, url)?;
+            }
+            driver.add_web_seeds(id, change.add)?;
+            Ok::<_, String>(driver.web_seed_states(id))
+        });
+        let changed = changed.await.map_err(|_| Problem::stopping())?;
+        changed.map_err(|why| super::adding::refusal(crate::Problem::other(&why)))
     }
 
     async fn watch(&self, id: TransferId) -> Result<Watch, Problem> {

@@ -290,6 +290,7 @@ impl Driver {
         transfers.remove(&id);
         drop(transfers);
         self.report_last(id);
+        self.end_web_seeds(id);
         self.tell(Input::Remove(id));
         self.store.remove(store_id(id));
         self.dormant

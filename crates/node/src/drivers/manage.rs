@@ -216,6 +216,7 @@ impl Driver {
             }
         }
         self.report_last(id);
+        self.end_web_seeds(id);
         self.tell(Input::Remove(id));
         self.store.remove(store_id(id));
         self.transfers.borrow_mut().remove(&id);

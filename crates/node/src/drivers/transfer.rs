@@ -71,6 +71,13 @@ impl Transfer {
             .collect()
     }
 
+    /// Servers that the torrent or the link names.
+    pub fn named_web_seeds(&self) -> Vec<String> {
+        let torrent = self.metainfo.iter().flat_map(|m| &m.web_seeds);
+        let link = self.link.iter().flat_map(|link| &link.web_seeds);
+        torrent.chain(link).cloned().collect()
+    }
+
     pub fn priorities(&self, info: &Info) -> Vec<u8> {
         let link = self.link.as_ref().filter(|l| l.select.is_some());
         if self.options.select.is_empty() && self.options.priorities.is_empty() && link.is_none() {
@@ -293,6 +300,7 @@ impl Driver {
             None => self.find_peers(id),
         }
         self.resolve_peers(id, named);
+        self.begin_web_seeds(id);
     }
 
     /// Finds the addresses of peers that a link names by host.
@@ -468,6 +476,7 @@ impl Driver {
                     "a piece was wrong and is fetched again"
                 );
             }
+            swarm::Event::WebSeedDropped(seed, why) => self.web_seed_dropped(id, seed, &why),
             swarm::Event::DhtNode(addr) => self.dht_node(addr),
             swarm::Event::SeenAs(from, seen) => self.vote(from.ip(), seen),
         }
@@ -523,12 +532,13 @@ impl Driver {
     /// Keeps the metadata that came from peers, for the next start.
     fn save_torrent(&self, id: TorrentId) {
         let transfers = self.transfers.borrow();
-        let Some(Transfer {
+        let Some(t) = transfers.get(&id) else { return };
+        let Transfer {
             info: Some(info),
             metainfo,
             trackers,
             ..
-        }) = transfers.get(&id)
+        } = t
         else {
             return;
         };
@@ -537,6 +547,7 @@ impl Driver {
         }
         let mut metainfo = Metainfo::of((**info).clone());
         metainfo.trackers = trackers.clone();
+        metainfo.web_seeds = t.named_web_seeds();
         let piece_length = info.layout().piece_length();
         for (root, layer, len) in self.session.borrow().layers(id).unwrap_or_default() {
             metainfo.piece_layers.insert(root, layer, piece_length, len);

@@ -94,6 +94,8 @@ impl World {
                 }
             }
             Output::ReadDigests(id, piece) => self.read_digests(node, id, piece),
+            // No node is told of web seeds.
+            Output::Fetch(..) | Output::FetchOn(..) | Output::EndFetch(..) => {}
             Output::Event(id, told) => self.told(node, id, told),
         }
     }
@@ -128,7 +130,7 @@ impl World {
                 self.check_banned(node, addr);
                 self.nodes[node.0].banned.insert(addr.ip());
             }
-            Told::DhtNode(_) | Told::SeenAs(..) => {}
+            Told::DhtNode(_) | Told::SeenAs(..) | Told::WebSeedDropped(..) => {}
         }
     }
 

@@ -78,6 +78,20 @@ impl Picker {
         !self.deadlines.is_empty()
     }
 
+    /// Whether somebody reads this piece next.
+    pub fn is_due(&self, piece: u32) -> bool {
+        self.due.contains_key(&piece)
+    }
+
+    /// The first piece somebody will read of which nobody was asked for something.
+    pub fn unasked_due(&self) -> Option<u32> {
+        let unasked = |&piece: &u32| match self.partials.get(&piece) {
+            Some(partial) => partial.missing > 0,
+            None => self.is_fresh(piece),
+        };
+        self.deadlines.iter().map(|&(_, piece)| piece).find(unasked)
+    }
+
     /// Whether a piece is urgent, has been so for a short time only, and `can` come.
     pub fn is_urgent(&self, now: Instant, can: impl Fn(u32) -> bool) -> bool {
         let mut urgent = self.deadlines.iter().map(|(_, piece)| piece);

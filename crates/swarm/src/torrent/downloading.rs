@@ -55,7 +55,8 @@ impl Torrent {
     /// Whether somebody waits for a piece here that a peer would give: then all else waits too.
     pub fn rushes(&self, now: Instant) -> bool {
         let gives = |p: &Peer, piece| !p.chokes_us && p.pieces.has(piece);
-        let can = |piece| self.peers.values().any(|p| gives(p, piece));
+        let can =
+            |piece| self.peers.values().any(|p| gives(p, piece)) || self.web.gives(now, piece);
         self.is_running() && self.picker.is_urgent(now, can)
     }
 
@@ -79,6 +80,9 @@ impl Torrent {
 
     /// A peer's turn to be asked for so many bytes.
     pub fn turn_down(&mut self, shared: &mut Shared, now: Instant, conn: ConnId, bytes: u64) {
+        if self.web_turn(shared, conn, bytes) {
+            return;
+        }
         let Some(peer) = self.peers.get_mut(&conn) else {
             return;
         };
@@ -168,6 +172,7 @@ impl Torrent {
         for conn in conns {
             self.refill(shared, now, conn);
         }
+        self.refill_web(shared, now);
     }
 
     /// A block's header has come: is its payload worth a slot?
@@ -262,6 +267,7 @@ impl Torrent {
             }
             self.refill(shared, now, conn);
         }
+        self.cancel_fetching(shared, but, block);
     }
 
     /// The whole info dictionary has come from peers.

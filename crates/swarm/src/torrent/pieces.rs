@@ -97,11 +97,15 @@ impl Torrent {
         let Some(info) = self.info.clone() else {
             return;
         };
-        let from: Vec<(u32, IpAddr)> = self
+        let author = |conn| {
+            let peer = || self.authors.get(&conn).map(|&ip| Author::Peer(ip));
+            web::author(conn).or_else(peer)
+        };
+        let from: Vec<(u32, Author)> = self
             .picker
             .contributors(piece)
             .into_iter()
-            .filter_map(|(block, conn)| Some((block, *self.authors.get(&conn)?)))
+            .filter_map(|(block, conn)| Some((block, author(conn)?)))
             .collect();
         self.wasted += from
             .iter()
@@ -116,9 +120,9 @@ impl Torrent {
             return self.refill_all(shared, now);
         }
         match self.culprits.failed(piece, from, digest.leaves.as_deref()) {
-            Finding::Guilty(ip) => {
+            Finding::Guilty(who) => {
                 self.picker.failed(info.layout(), piece, false);
-                self.ban(shared, now, ip);
+                self.condemn(shared, now, who);
             }
             Finding::Noted => self.picker.failed(info.layout(), piece, true),
             // Asked for again once the evidence is read: it would be overwritten.
@@ -137,8 +141,19 @@ impl Torrent {
         piece: u32,
         right: &[Sha256Hash],
     ) {
-        for ip in self.culprits.convict(piece, right) {
-            self.ban(shared, now, ip);
+        for who in self.culprits.convict(piece, right) {
+            self.condemn(shared, now, who);
+        }
+    }
+
+    /// Who sent bad data is asked no more.
+    fn condemn(&mut self, shared: &mut Shared, now: Instant, who: Author) {
+        match who {
+            Author::Peer(ip) => self.ban(shared, now, ip),
+            Author::Web(seed) => {
+                let why = "what it sends is not what the torrent says".to_owned();
+                self.drop_web_seed(shared, seed, why);
+            }
         }
     }
 
@@ -232,6 +247,7 @@ impl Torrent {
                 self.recount(shared, now, conn);
                 self.ask_hashes(shared, now, conn);
             }
+            self.refill_web(shared, now);
         }
     }
 
@@ -249,6 +265,7 @@ impl Torrent {
             }
             self.recount(shared, now, conn);
         }
+        self.refill_web(shared, now);
     }
 
     pub(crate) fn say_if_finished(&mut self, shared: &mut Shared, now: Instant) {

@@ -4,14 +4,14 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use swarm::{
-    Add, Approach, Bitfield, Config, ConnId, Input, Output, PieceDigest, Reason, Road, Session,
-    TorrentId, Verdict,
+    Add, Approach, Bitfield, Config, ConnId, FetchId, Input, Output, PieceDigest, Reason, Road,
+    Session, Take, TorrentId, Verdict, WebSeedId,
 };
 use torrent::extension;
 use torrent::metainfo::Info;
@@ -66,7 +66,14 @@ pub struct Rig {
     pub up: Vec<Move>,
     /// Times the session asked to be woken.
     pub wakes: u32,
+    /// What is asked of web seeds and has not come yet.
+    pub fetches: BTreeMap<FetchId, (TorrentId, WebSeedId, VecDeque<BlockRef>)>,
+    /// Fetches that were ended, and those that may go on.
+    pub ended: Vec<FetchId>,
+    pub gone_on: Vec<FetchId>,
     coming: BinaryHeap<Reverse<(Instant, u64, Coming)>>,
+    /// Pieces whose hash is wrong.
+    pub lies: Vec<u32>,
     number: u64,
     left: BTreeMap<(TorrentId, u32), u32>,
 }
@@ -107,7 +114,11 @@ impl Rig {
             down: Vec::new(),
             up: Vec::new(),
             wakes: 0,
+            fetches: BTreeMap::new(),
+            ended: Vec::new(),
+            gone_on: Vec::new(),
             coming: BinaryHeap::new(),
+            lies: Vec::new(),
             number: 0,
             left: BTreeMap::new(),
         }
@@ -261,8 +272,60 @@ impl Rig {
                     self.wires.remove(&conn);
                     self.closed.push((conn, reason));
                 }
+                Output::Fetch(id, fetch, seed, blocks) => {
+                    self.fetches.insert(fetch, (id, seed, blocks.into()));
+                }
+                Output::EndFetch(_, fetch) => {
+                    self.fetches.remove(&fetch);
+                    self.ended.push(fetch);
+                }
+                Output::FetchOn(_, fetch) => self.gone_on.push(fetch),
                 _ => {}
             }
+        }
+    }
+
+    /// A web seed sends the next block of a fetch; after the last one the fetch is over.
+    pub fn web_block(&mut self, fetch: FetchId) -> Take {
+        let (id, _, blocks) = self.fetches.get(&fetch).expect("it is under way");
+        let (id, block) = (*id, blocks[0]);
+        let take = self.session.web_arriving(self.now, id, fetch, block);
+        match take {
+            Take::Wait => {}
+            Take::End => drop(self.fetches.remove(&fetch)),
+            Take::Accept | Take::Discard => {
+                let kept = take == Take::Accept;
+                let wanted = self.session.web_arrived(self.now, id, fetch, block, kept);
+                let (_, _, blocks) = self.fetches.get_mut(&fetch).expect("it is under way");
+                blocks.pop_front();
+                if blocks.is_empty() {
+                    self.fetches.remove(&fetch);
+                    self.tell(Input::Fetched(id, fetch, Ok(())));
+                }
+                if wanted {
+                    self.stored(id, block);
+                }
+            }
+        }
+        self.drain();
+        take
+    }
+
+    /// A block went to the store: the last one of a piece completes it.
+    fn stored(&mut self, id: TorrentId, block: BlockRef) {
+        let left = self.left.entry((id, block.piece)).or_insert(16);
+        *left -= 1;
+        if *left == 0 {
+            self.left.remove(&(id, block.piece));
+            let sha1 = match self.lies.contains(&block.piece) {
+                true => [1; 20],
+                false => [0; 20],
+            };
+            let digest = PieceDigest {
+                sha1: Some(sha1),
+                ..PieceDigest::default()
+            };
+            self.tell(Input::PieceHashed(id, block.piece, digest));
         }
     }
 
@@ -327,15 +390,7 @@ impl Rig {
                     Verdict::Close(reason) => panic!("{reason}"),
                 };
                 if self.session.block_arrived(self.now, conn, block, kept) {
-                    let left = self.left.entry((id, block.piece)).or_insert(16);
-                    *left -= 1;
-                    if *left == 0 {
-                        let digest = PieceDigest {
-                            sha1: Some([0; 20]),
-                            ..PieceDigest::default()
-                        };
-                        self.tell(Input::PieceHashed(id, block.piece, digest));
-                    }
+                    self.stored(id, block);
                 }
             }
             Coming::Sent(conn, block) => {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use api::{
     AddBody, Check, Cut, Deleted, File, Items, MorePeers, Move, Page, Peer, Preview, PreviewBody,
     Problem, Query, Reach, Removed, Rename, Row, Service, Tracker, Transfer, TransferPatch,
+    WebSeed, WebSeedChange,
 };
 use axum::body::Body;
 use axum::extract::State;
@@ -266,6 +267,37 @@ pub(crate) async fn reach<S: Service>(State(app): State<Arc<App<S>>>, Id(id): Id
 )]
 pub(crate) async fn trackers<S: Service>(State(app): State<Arc<App<S>>>, Id(id): Id) -> Answer {
     ok(&app.service.trackers(id).await?)
+}
+
+/// List web seeds of a transfer
+#[utoipa::path(
+    get,
+    path = "/api/v1/transfers/{id}/web-seeds",
+    tag = "transfers",
+    params(("id" = u32, Path, description = "Its number.")),
+    responses((status = 200, body = Vec<WebSeed>)),
+)]
+pub(crate) async fn web_seeds<S: Service>(State(app): State<Arc<App<S>>>, Id(id): Id) -> Answer {
+    ok(&app.service.web_seeds(id).await?)
+}
+
+/// Add web seeds to a transfer, or take some away
+///
+/// The answer lists all that it has then. To take away one that is not there changes nothing.
+#[utoipa::path(
+    post,
+    path = "/api/v1/transfers/{id}/web-seeds",
+    tag = "transfers",
+    params(("id" = u32, Path, description = "Its number.")),
+    request_body = WebSeedChange,
+    responses((status = 200, body = Vec<WebSeed>)),
+)]
+pub(crate) async fn change_web_seeds<S: Service>(
+    State(app): State<Arc<App<S>>>,
+    Id(id): Id,
+    Json(change): Json<WebSeedChange>,
+) -> Answer {
+    ok(&app.service.change_web_seeds(id, change).await?)
 }
 
 /// Pause a transfer
