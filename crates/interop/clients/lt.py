@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """libtorrent as a command, for tests and benchmarks: makes torrents, and is one peer.
 
-    lt.py create PATH OUT --kind v1|v2|hybrid [--piece-size BYTES] [--tracker URL]...
+    lt.py create PATH OUT --kind v1|v2|hybrid [--piece-size BYTES] [--tracker URL]... [--web-seed URL]...
     lt.py create FOLDER OUT_FOLDER --each ...       one torrent for each thing in the folder
     lt.py peer SOURCE... --save DIR --bind IP:PORT [--seed] [--stay] ...
 
@@ -40,6 +40,8 @@ def create_one(o, path, out):
     torrent = lt.create_torrent(files, o.piece_size, flags=flags)
     for url in o.tracker:
         torrent.add_tracker(url)
+    for url in o.web_seed:
+        torrent.add_url_seed(url)
     start = time.monotonic()
     lt.set_piece_hashes(torrent, os.path.dirname(os.path.abspath(path)))
     seconds = time.monotonic() - start
@@ -185,6 +187,7 @@ def main():
     a.add_argument("--kind", choices=["v1", "v2", "hybrid"], required=True)
     a.add_argument("--piece-size", type=int, default=0, help="bytes; 0: libtorrent's choice")
     a.add_argument("--tracker", action="append", default=[])
+    a.add_argument("--web-seed", action="append", default=[])
     a.add_argument("--each", action="store_true")
     a = verbs.add_parser("peer")
     a.set_defaults(run=lambda o: Peer(o).run())

@@ -31,6 +31,22 @@ pub(crate) fn create(
     made(command).remove(0).torrent(content, out)
 }
 
+/// Makes a torrent that names servers with its content.
+pub(crate) fn create_with_web_seeds(
+    content: &Content,
+    out: &Path,
+    kind: Kind,
+    urls: &[&str],
+) -> Torrent {
+    let mut command = script("create");
+    command.arg(&content.path).arg(out);
+    command.args(["--kind", kind.name(), "--piece-size", "65536"]);
+    for url in urls {
+        command.args(["--web-seed", url]);
+    }
+    made(command).remove(0).torrent(content, out)
+}
+
 /// Makes one torrent for each file of a folder, named after it.
 pub(crate) fn create_each(
     folder: &Content,
@@ -116,7 +132,8 @@ pub struct Libtorrent {
 }
 
 impl Libtorrent {
-    pub(crate) fn at(seat: Seat) -> Libtorrent {
+    /// A libtorrent at a place that is known beforehand.
+    pub fn at(seat: Seat) -> Libtorrent {
         Libtorrent {
             addr: seat.addr,
             seat,

@@ -242,6 +242,13 @@ impl Scenario {
         libtorrent::create(content, &out, kind, piece_len, trackers)
     }
 
+    /// A torrent made by libtorrent that names servers with its content (BEP 19), and no tracker.
+    pub fn torrent_on_servers(&self, content: &Content, kind: Kind, urls: &[&str]) -> Torrent {
+        self.contents.set(self.contents.get() + 1);
+        let out = self.path(&format!("{}.torrent", self.contents.get()));
+        libtorrent::create_with_web_seeds(content, &out, kind, urls)
+    }
+
     /// A torrent for each file of a folder, with the scenario's HTTP tracker in it.
     pub fn torrents_of_each(&self, folder: &Content, kind: Kind) -> Vec<Torrent> {
         self.contents.set(self.contents.get() + 1);

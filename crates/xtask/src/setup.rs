@@ -71,6 +71,10 @@ const INTEROP: &[Package] = &[
         present: || installed("nft"),
     },
     Package {
+        name: "nginx-light",
+        present: || Path::new("/usr/sbin/nginx").exists(),
+    },
+    Package {
         name: "python3-venv",
         present: || {
             succeeds(&mut command(

@@ -19,6 +19,7 @@ mod trackers;
 mod urls;
 mod utp;
 mod watching;
+mod webseeds;
 
 use std::time::Duration;
 
