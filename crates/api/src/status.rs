@@ -77,8 +77,23 @@ pub struct Network {
     pub proxy: Option<String>,
     /// What cannot go through the proxy does not leave at all.
     pub proxy_required: bool,
+    /// Whether the router passes our port on to us, in words; `null`: it is not asked to.
+    pub port_mapping: Option<String>,
+    /// What the block list does; `null`: there is none.
+    pub blocking: Option<Blocking>,
     /// What a person should know of it, in sentences: what is off and why, what does not answer.
     pub notes: Vec<String>,
+}
+
+/// Addresses that are left alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Blocking {
+    /// Ranges of addresses, overlapping and touching ones joined.
+    pub ranges: u64,
+    /// How often somebody in them was met: dials and answers left out, connections refused.
+    pub attempts: u64,
+    /// Why the list cannot be read as it is now, in words.
+    pub trouble: Option<String>,
 }
 
 /// A link that logs a browser in.

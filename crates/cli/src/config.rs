@@ -159,7 +159,7 @@ impl Configuration {
         let settings = serde_json::to_value(Settings::default()).expect("settings are JSON");
         let start = json!({
             "listen": "", "api": API, "api_names": [], "content": CONTENT, "interface": "",
-            "proxy": "", "proxy_required": false, "dht": true, "dht_bootstrap": [],
+            "proxy": "", "proxy_required": false, "port_mapping": true, "block_list": "", "dht": true, "dht_bootstrap": [],
             "local_discovery": true, "trackers": true, "utp": true, "encryption": "prefer", "log": LOG,
         });
         let usual = |key: &Key| {
@@ -289,6 +289,8 @@ impl Configuration {
             interface: some_text(self.text("interface")),
             proxy: self.text("proxy").parse().ok(),
             proxy_required: self.switch("proxy_required"),
+            port_mapping: self.switch("port_mapping"),
+            block_list: some_text(self.text("block_list")).map(PathBuf::from),
             dht: self.switch("dht"),
             dht_bootstrap: self.list("dht_bootstrap"),
             local_discovery: self.switch("local_discovery"),

@@ -38,6 +38,12 @@ pub struct NodeFlags {
     pub bind: Option<Bind>,
     #[command(flatten)]
     pub proxy: ProxyFlags,
+    /// Do not ask the router to pass our port on to us.
+    #[arg(long, env = "STARLING_NO_PORT_MAPPING", value_parser = FalseyValueParser::new())]
+    pub no_port_mapping: bool,
+    /// Have nothing to do with the addresses in this file: ipfilter.dat, P2P or plain lines, packed with gzip or not.
+    #[arg(long, value_name = "FILE", env = "STARLING_BLOCK_LIST")]
+    pub block_list: Option<PathBuf>,
     /// Do not take part in the DHT, the network that finds peers without a tracker.
     #[arg(long, env = "STARLING_NO_DHT", value_parser = FalseyValueParser::new())]
     pub no_dht: bool,
@@ -241,6 +247,8 @@ impl NetworkFlags {
         let NodeFlags {
             bind,
             proxy,
+            no_port_mapping,
+            block_list,
             no_dht,
             dht_bootstrap,
             no_local_discovery,
@@ -254,6 +262,10 @@ impl NetworkFlags {
             interface: egress.interface,
             proxy: egress.proxy,
             proxy_required: egress.required,
+            port_mapping: !no_port_mapping,
+            block_list: block_list
+                .clone()
+                .filter(|path| !path.as_os_str().is_empty()),
             port: bind.and_then(|bind| bind.port),
             dht: !no_dht,
             dht_bootstrap: dht_bootstrap.clone(),
@@ -284,11 +296,13 @@ impl NetworkFlags {
 
     /// Refuses flags on the command line that a daemon, which has its own, cannot follow.
     pub fn suit_daemon(&self, context: &Context, pid: u32) -> Result<(), Failure> {
-        const OWN: [(&str, &str); 10] = [
+        const OWN: [(&str, &str); 12] = [
             ("bind", "--bind"),
             ("interface", "--interface"),
             ("proxy", "--proxy"),
             ("proxy_required", "--proxy-required"),
+            ("no_port_mapping", "--no-port-mapping"),
+            ("block_list", "--block-list"),
             ("no_dht", "--no-dht"),
             ("dht_bootstrap", "--dht-bootstrap"),
             ("no_local_discovery", "--no-local-discovery"),

@@ -4,6 +4,7 @@
 //! none, `deadline` says when to come back. What the messages look like is in `torrent`; sockets, name resolution
 //! and timers are the driver's.
 
+pub mod blocklist;
 pub mod dht;
 pub mod external;
 pub mod lsd;

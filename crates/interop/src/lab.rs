@@ -21,10 +21,49 @@ pub use net::Net;
 pub(crate) use net::sysctl;
 
 use crate::Child;
-use std::net::SocketAddrV4;
+use crate::scenario::ip;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+
+/// A second way out of a [`Seat`], which comes and goes.
+pub struct Tunnel<'n> {
+    net: &'n Net,
+    name: String,
+    /// The address at our end.
+    pub own: Ipv4Addr,
+    far: Ipv4Addr,
+}
+
+impl Tunnel<'_> {
+    /// It is there, with its address and a way to everywhere.
+    pub fn comes(&self) {
+        let Tunnel {
+            net,
+            name,
+            own,
+            far,
+        } = self;
+        let near = format!("end-{name}");
+        net.cable(name, &near);
+        ip(&format!(
+            "addr add {far} peer {own} dev {near}\nlink set {near} up\n"
+        ));
+        net.within(|| {
+            ip(&format!(
+                "addr add {own} peer {far} dev {name}\nlink set {name} up\n\
+                 route add default via {far} dev {name} metric 1000\n"
+            ));
+        });
+    }
+
+    /// It is gone, as when a VPN breaks down.
+    pub fn goes(&self) {
+        let name = &self.name;
+        self.net.within(|| ip(&format!("link del {name}\n")));
+    }
+}
 
 /// Where a peer lives: its address, its folder, its network.
 #[derive(Clone)]
@@ -41,6 +80,24 @@ impl Seat {
     /// Starts a program here; its output goes to `folder`.
     pub fn start(&self, name: &str, command: Command, folder: &Path) -> Child {
         self.within(|| Child::start(name, command, folder))
+    }
+
+    /// Another way to the internet beside its own, as a VPN gives one: an interface with an address that is answered.
+    /// To be called from the scenario's network.
+    pub fn tunnel(&self, name: &str) -> Tunnel<'_> {
+        let net = self
+            .net
+            .as_deref()
+            .expect("a tunnel leads out of a network of its own");
+        let [.., n] = self.addr.ip().octets();
+        let tunnel = Tunnel {
+            net,
+            name: name.to_owned(),
+            own: Ipv4Addr::new(11, 200, n, 2),
+            far: Ipv4Addr::new(11, 200, n, 1),
+        };
+        tunnel.comes();
+        tunnel
     }
 
     /// Does something in the network that is here.

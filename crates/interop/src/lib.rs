@@ -31,7 +31,7 @@ mod transmission;
 pub use child::Child;
 pub use content::{Content, Kind, Source, Torrent};
 pub use daemon::{Daemon, curl};
-pub use lab::{Home, Line, Nat, Net, Seat};
+pub use lab::{Home, Line, Nat, Net, Seat, Tunnel};
 pub use libtorrent::Libtorrent;
 pub use link::Link;
 pub use nginx::Nginx;

@@ -79,7 +79,8 @@ pub struct Starling {
 }
 
 impl Starling {
-    pub(crate) fn at(seat: Seat) -> Starling {
+    /// At this place.
+    pub fn at(seat: Seat) -> Starling {
         Starling {
             addr: seat.addr,
             home: seat.home.clone(),
@@ -252,6 +253,7 @@ impl Starling {
         }
         command
             .args(args)
+            .env("STARLING_NO_PORT_MAPPING", "1")
             .env("STARLING_HOME", self.home.join("home"))
             .env("HOME", &self.home)
             .envs(self.variables.iter().map(|(name, value)| (name, value)));

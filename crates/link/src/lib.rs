@@ -20,7 +20,7 @@ pub mod tcp;
 mod udp;
 pub mod utp;
 
-pub use egress::{Egress, interface_addrs};
+pub use egress::{Egress, interface_index};
 pub use outbox::Outbox;
 pub use receiver::{AHEAD, Receiver, Step};
 pub use stream::{Cover, Encryption, Stream, Wire};

@@ -26,6 +26,10 @@ pub struct Config {
     pub bind: Option<IpAddr>,
     /// The interface all that is ours goes over; `None`: any. While it is away, nothing leaves.
     pub interface: Option<String>,
+    /// Have the router pass our port on to us.
+    pub port_mapping: bool,
+    /// A file with addresses to have nothing to do with; read again when it changes.
+    pub block_list: Option<PathBuf>,
     /// The proxy that what it can carry goes through.
     pub proxy: Option<Proxy>,
     /// What the proxy cannot carry does not leave at all.
@@ -55,12 +59,14 @@ pub struct Config {
 }
 
 impl Config {
-    /// The usual: everything on, no limits, nothing reported.
+    /// The usual: everything on but port mapping, no limits, nothing reported.
     pub fn new(state_dir: PathBuf) -> Config {
         Config {
             state_dir,
             bind: None,
             interface: None,
+            port_mapping: false,
+            block_list: None,
             proxy: None,
             proxy_required: false,
             port: None,

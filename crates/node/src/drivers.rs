@@ -5,13 +5,16 @@
 //! then carries out all decisions at once. Nothing holds a borrow of the driver's state while it
 //! awaits.
 
+pub(crate) mod blocking;
 pub(crate) mod datagrams;
 pub(crate) mod dht;
 mod dial;
 pub(crate) mod dormant;
 pub(crate) mod external;
+pub(crate) mod interface;
 pub(crate) mod local;
 pub(crate) mod manage;
+pub(crate) mod ports;
 pub(crate) mod proxy;
 pub(crate) mod reading;
 pub(crate) mod report;
@@ -70,6 +73,9 @@ pub(crate) struct Driver {
     /// How what is ours leaves this computer.
     pub egress: Egress,
     pub proxy: proxy::Proxying,
+    pub ports: ports::Ports,
+    pub doors: interface::Doors,
+    pub blocking: Rc<blocking::Blocking>,
     pub listening: SocketAddr,
     roads: RefCell<BTreeMap<ConnId, Rc<Road>>>,
     pub transfers: RefCell<BTreeMap<TorrentId, Transfer>>,
@@ -134,6 +140,7 @@ struct Read {
 
 impl Driver {
     pub fn new(parts: Parts) -> Driver {
+        let blocking = Rc::new(blocking::Blocking::default());
         Driver {
             session: RefCell::new(parts.session),
             store: parts.store,
@@ -142,13 +149,16 @@ impl Driver {
             dht: parts.dht,
             outside: external::Outside::default(),
             local: parts.local,
-            web: Web::new(&parts.egress),
+            web: Web::new(&parts.egress, blocking.clone()),
             web_seeds: webseeds::WebSeeds::default(),
             trackers: trackers::Trackers::default(),
             use_trackers: parts.use_trackers,
             encryption: parts.encryption,
             peer_id: parts.peer_id,
             proxy: proxy::Proxying::default(),
+            ports: ports::Ports::default(),
+            doors: interface::Doors::default(),
+            blocking,
             egress: parts.egress,
             listening: parts.listening,
             roads: RefCell::default(),
@@ -449,6 +459,7 @@ pub(crate) async fn hear_disk(driver: Rc<Driver>, mut done: UnboundedReceiver<Do
 pub(crate) async fn accept(driver: Rc<Driver>, listener: tokio::net::TcpListener) {
     loop {
         match listener.accept().await {
+            Ok((_, addr)) if driver.blocking.blocks(addr.ip()) => {}
             Ok((stream, addr)) => {
                 link::tcp::tune(&stream);
                 let wire = Wire::Tcp(stream);
@@ -483,12 +494,18 @@ pub(crate) async fn stop(driver: &Rc<Driver>) {
         driver.store.flush(store_id(id));
     }
     following.iter().for_each(|f| f.stop(driver));
+    let unmapped = driver.clone();
+    let unmapped = tokio::task::spawn_local(async move {
+        unmapped.ports.end(unmapped.listening.port()).await;
+    });
     while !driver.transfers.borrow().values().all(|t| t.flushed) {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     for f in following {
         f.stopped.notified().await;
     }
+    // It cannot fail, and is not cancelled.
+    let _ = unmapped.await;
 }
 
 impl Driver {
@@ -539,7 +556,8 @@ impl Driver {
             return Vec::new();
         };
         let followings = self.followings.borrow();
-        let mut words: Vec<String> = self.proxy.trouble().into_iter().collect();
+        let mut words: Vec<String> = self.interface_words().into_iter().collect();
+        words.extend(self.proxy.trouble());
         words.extend(followings.get(&id).into_iter().flat_map(|f| f.words()));
         if !t.private() {
             words.extend(self.dht.as_ref().map(|dht| dht.words(id)));

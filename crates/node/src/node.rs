@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use link::Egress;
+use link::{Egress, interface_index};
 use store::Store;
 use swarm::{Session, TorrentId};
 use tokio::net::TcpListener;
@@ -249,7 +249,15 @@ async fn begin(config: Config, keep: Keep, events: EventSink) -> Result<Rc<Drive
     // Nobody from outside may come in beside a proxy that all has to go through.
     let inside = egress.only_proxy().map(|_| Ipv4Addr::LOCALHOST.into());
     let listeners = listen(&egress, inside.or(config.bind), config.port)?;
-    let listening = listeners[0].local_addr()?;
+    let listening = match listeners.first() {
+        Some(first) => first.local_addr()?,
+        // It begins to listen when its interface comes.
+        None => {
+            let port = config.port.filter(|&port| port != 0);
+            let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+            (config.bind.unwrap_or(any), port.unwrap_or(USUAL_PORT)).into()
+        }
+    };
 
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).map_err(std::io::Error::other)?;
@@ -307,8 +315,16 @@ async fn begin(config: Config, keep: Keep, events: EventSink) -> Result<Rc<Drive
         events,
         slot_freed,
     }));
-    for listener in listeners {
-        tokio::task::spawn_local(drivers::accept(driver.clone(), listener));
+    driver.listen_on(listeners);
+    if let Some(interface) = config.interface {
+        let index = interface_index(&interface);
+        tokio::task::spawn_local(drivers::interface::run(driver.clone(), interface, index));
+    }
+    if let Some(path) = config.block_list {
+        tokio::task::spawn_local(drivers::blocking::run(driver.clone(), path));
+    }
+    if config.port_mapping {
+        tokio::task::spawn_local(drivers::ports::run(driver.clone()));
     }
     tokio::task::spawn_local(drivers::keep_time(driver.clone()));
     tokio::task::spawn_local(drivers::hear_disk(driver.clone(), done));
@@ -333,6 +349,9 @@ fn listen(
     bind: Option<IpAddr>,
     port: Option<u16>,
 ) -> Result<Vec<TcpListener>, StartError> {
+    if (egress.interface.as_ref()).is_some_and(|i| interface_index(i).is_none()) {
+        return Ok(Vec::new());
+    }
     let ips = bind.map_or(link::tcp::everywhere().to_vec(), |ip| vec![ip]);
     let first = SocketAddr::new(ips[0], port.unwrap_or(USUAL_PORT));
     let mut listener = egress.listen(first);

@@ -8,6 +8,7 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use link::proxy::{Proxy, Scheme, Target};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, NoProxy, Response, StatusCode, Url, header, redirect};
 
+use crate::drivers::blocking::Blocking;
 use crate::drivers::proxy::passes_by;
 
 /// Neighbours, whom no proxy could reach, as the HTTP client wants them.
@@ -75,6 +77,9 @@ pub enum FetchError {
     /// A port of another service.
     #[error("{0} is at a port of another service; that is refused")]
     Port(String),
+    /// It is on the block list.
+    #[error("{0} is at {1}, which is on the block list")]
+    Blocked(String, IpAddr),
     /// A tracker on this computer whose path is not `/announce`.
     #[error("{0} is on this computer and not a tracker's /announce; that is refused")]
     NotAnnounce(String),
@@ -143,16 +148,18 @@ pub struct Web {
     steady: OnceCell<Client>,
     pins: Pins,
     egress: Egress,
+    blocking: Rc<Blocking>,
 }
 
 impl Web {
-    /// Connections leave as `egress` says.
-    pub fn new(egress: &Egress) -> Web {
+    /// Connections leave as `egress` says, and to nobody who is blocked.
+    pub fn new(egress: &Egress, blocking: Rc<Blocking>) -> Web {
         Web {
             client: OnceCell::new(),
             steady: OnceCell::new(),
             pins: Pins::default(),
             egress: egress.clone(),
+            blocking,
         }
     }
 
@@ -331,6 +338,9 @@ impl Web {
             let host = url.host_str().unwrap_or_default().to_owned();
             let addrs = self.pin(&url, how.v6).await?;
             for addr in &addrs {
+                if self.blocking.blocks(addr.ip()) {
+                    return Err(FetchError::Blocked(host, addr.ip()));
+                }
                 judge(&url, addr.ip(), how.trust, from)?;
             }
             // Where a name leads that only the proxy knows counts as outside: from there nothing leads inward.
@@ -480,7 +490,7 @@ pub fn fetch_torrent(url: &str, egress: &Egress) -> Result<Vec<u8>, FetchError> 
         host: String::new(),
         why: e.to_string(),
     })?;
-    runtime.block_on(Web::new(egress).get(url, Trust::Person, None, MOST_TORRENT))
+    runtime.block_on(Web::new(egress, Rc::default()).get(url, Trust::Person, None, MOST_TORRENT))
 }
 
 #[cfg(test)]
@@ -509,7 +519,7 @@ mod tests {
             .enable_all()
             .build()
             .unwrap();
-        runtime.block_on(Web::new(&Egress::default()).get(url, trust, None, limit))
+        runtime.block_on(Web::new(&Egress::default(), Rc::default()).get(url, trust, None, limit))
     }
 
     fn ok(body: &str) -> String {

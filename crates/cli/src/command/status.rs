@@ -117,6 +117,19 @@ fn lines(status: &api::Status) -> Vec<String> {
             states.join(", ")
         },
     );
+    if let Some(mapping) = &status.network.port_mapping {
+        line("router", mapping.clone());
+    }
+    if let Some(blocking) = &status.network.blocking {
+        let (ranges, met) = (blocking.ranges as usize, blocking.attempts as usize);
+        line(
+            "blocked",
+            format!("{}, met {}", count(ranges, "range"), count(met, "time")),
+        );
+        if let Some(trouble) = &blocking.trouble {
+            line("warning", trouble.clone());
+        }
+    }
     for note in &status.network.notes {
         line("network", note.clone());
     }

@@ -104,6 +104,8 @@ pub const START: &[Key] = &[
     flagged("proxy", Kind::Proxy, "--proxy"),
     flagged("proxy_required", Kind::Switch, "--proxy-required"),
     flagged("content", Kind::Text(door), "--content"),
+    negated("port_mapping", "--no-port-mapping"),
+    flagged("block_list", Kind::Folder, "--block-list"),
     negated("dht", "--no-dht"),
     flagged("dht_bootstrap", Kind::List, "--dht-bootstrap"),
     negated("local_discovery", "--no-local-discovery"),

@@ -13,6 +13,7 @@ mod manners;
 mod many;
 mod mixed;
 mod pairs;
+mod ports;
 mod proxies;
 mod resume;
 mod trackers;

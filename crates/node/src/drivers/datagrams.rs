@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use link::proxy::Relay;
 use link::utp::Endpoint;
-use link::{Egress, Path, Udp, Wire};
+use link::{Egress, Path, Udp, Wire, interface_index};
 use swarm::Input;
 
 use super::dial::carrier;
@@ -62,7 +62,17 @@ impl Datagrams {
             Some(Endpoint::new(socket.into(), seed, utp))
         };
         let [v4, v6] = link::tcp::everywhere().map(|any| open((any, port).into()));
+        let away = (egress.interface.as_ref()).is_some_and(|i| interface_index(i).is_none());
+        let closed = || Some(Endpoint::new(Udp::new(Path::Closed), seed, utp));
         match used {
+            // It opens them when it comes.
+            0 if away => Ok(Datagrams {
+                v4: closed(),
+                v6: closed(),
+                port,
+                relayed: Cell::new(false),
+                utp,
+            }),
             0 => Err(io::ErrorKind::AddrNotAvailable.into()),
             port => Ok(Datagrams {
                 v4,
@@ -131,7 +141,10 @@ pub(crate) fn run(driver: &Rc<Driver>) {
     let udp = &driver.datagrams;
     for endpoint in [&udp.v4, &udp.v6].into_iter().flatten() {
         let (peers, nodes) = (driver.clone(), driver.clone());
-        let accept = move |stream, addr| {
+        let accept = move |stream, addr: SocketAddr| {
+            if peers.blocking.blocks(addr.ip()) {
+                return;
+            }
             let wire = Wire::Utp(stream);
             let (conn, road) = peers.arrived(addr, &wire);
             tracing::debug!(conn = conn.0, %addr, "uTP");

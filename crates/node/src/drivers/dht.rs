@@ -106,6 +106,7 @@ impl DhtDriver {
 
     fn carry_out(&self, driver: &Rc<Driver>, output: Output) {
         match output {
+            Output::Send { to, .. } if driver.blocking.blocks(to.ip()) => {}
             Output::Send { to, bytes } => {
                 if let Some(endpoint) = driver.datagrams.to(to) {
                     endpoint.send_to(&bytes, to);
@@ -325,6 +326,9 @@ impl Driver {
     /// A datagram that is not uTP.
     pub fn dht_packet(self: &Rc<Self>, bytes: &[u8], from: SocketAddr) {
         let Some(dht) = &self.dht else { return };
+        if self.blocking.blocks(from.ip()) {
+            return;
+        }
         if self.egress.only_proxy().is_some() && dht.is_by_name(bytes) {
             return dht.tell(self, Input::Resolved(&[from]));
         }

@@ -20,6 +20,10 @@ const UTP_DIAL: Duration = Duration::from_secs(5);
 /// Dials, then runs the connection.
 pub(crate) async fn dial(driver: Rc<Driver>, road: Rc<Road>, addr: SocketAddr, how: Approach) {
     let conn = road.conn;
+    if driver.blocking.blocks(addr.ip()) {
+        driver.drop_road(conn);
+        return driver.tell(Input::DialFailed(conn, Failure::Here));
+    }
     let stream = tokio::select! {
         stream = open(&driver, &road, addr, how) => stream,
         () = closed(&road) => return,

@@ -304,8 +304,9 @@ impl Driver {
         self: &Rc<Self>,
         id: TorrentId,
         source: swarm::Source,
-        addrs: Vec<SocketAddr>,
+        mut addrs: Vec<SocketAddr>,
     ) {
+        addrs.retain(|addr| !self.blocking.blocks(addr.ip()));
         if self.may_sleep && self.is_offered(id) {
             let news = self.dormant.borrow_mut().news(id, &addrs);
             if !news {

@@ -134,7 +134,13 @@ impl Driver {
         api::Network {
             proxy: proxy.map(ToString::to_string),
             proxy_required: self.egress.required,
-            notes: self.proxy_words(),
+            port_mapping: self.ports.words(),
+            blocking: self.blocking.shown(),
+            notes: self
+                .interface_words()
+                .into_iter()
+                .chain(self.proxy_words())
+                .collect(),
         }
     }
 }

@@ -313,6 +313,10 @@ async fn announce_to(
         if driver.egress.bind.is_some_and(|ip| ip.is_ipv6() != v6) {
             continue;
         }
+        if driver.blocking.blocks(addr.ip()) {
+            failure = unreachable(format!("{} is on the block list", addr.ip()));
+            continue;
+        }
         let result = match url.may_be_at(addr.ip()) {
             Err(error) => Err(unreachable(error.to_string())),
             Ok(()) if url.scheme() == Scheme::Udp => {
@@ -347,6 +351,10 @@ async fn through_proxy(
     if let Target::Addr(addr) = target {
         if passes_by(&driver.egress, addr.ip()) {
             return None;
+        }
+        if driver.blocking.blocks(addr.ip()) {
+            let why = format!("{} is on the block list", addr.ip());
+            return Some(Err(Failure::Unreachable(why)));
         }
         if let Err(error) = url.may_be_at(addr.ip()) {
             return Some(Err(Failure::Unreachable(error.to_string())));

@@ -1,0 +1,174 @@
+//! Routers that pass our port on, lists of addresses we leave alone, interfaces that come and go.
+
+use crate::{PATIENT, SOON};
+use interop::{Home, Kind, Nat, Peer, Role, Scenario, Starling};
+use std::net::SocketAddrV4;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Long enough for a packet that should not leave to have left.
+const MEANWHILE: Duration = Duration::from_secs(4);
+
+/// A seed behind a router, which is asked to pass its port on.
+fn seed_at(home: &Home<'_>, torrent: &interop::Torrent) -> Peer {
+    home.starling()
+        .env("STARLING_NO_PORT_MAPPING", "0")
+        .env("RUST_LOG", "node=info")
+        .seeds(torrent)
+}
+
+fn nft(rules: &str) {
+    assert!(Command::new("nft").arg(rules).status().unwrap().success());
+}
+
+fn is_mapped_and_reached(deaf_to_pcp: bool, how: &str) {
+    let s = Scenario::internet();
+    let film = s.file("film.mkv", 3_000_000);
+    let torrent = s.torrent_without_tracker(&film, Kind::Hybrid);
+    let home = s.home(Nat::PortPreserving);
+    home.maps_ports();
+    if deaf_to_pcp {
+        home.on_router(|| {
+            nft("table ip deaf { chain in { type filter hook input priority -5; udp dport 5351 drop; }; }");
+        });
+    }
+    let mut seed = seed_at(&home, &torrent);
+    home.has_mapped(seed.addr, SOON);
+    let outside = SocketAddrV4::new(home.public_ip(), seed.addr.port());
+    s.starling()
+        .arg("--peer")
+        .arg(outside)
+        .start(Role::get(&torrent))
+        .receives(&film, SOON);
+    let said = seed.child.stderr();
+    assert!(
+        said.contains(&format!("mapped to {outside} by {how} on router")),
+        "{said}"
+    );
+    seed.child.interrupt();
+    seed.child.exit_code(SOON);
+    let rules = home.on_router(|| {
+        let list = ["list", "chain", "inet", "igd", "mapped"];
+        Command::new("nft").args(list).output().unwrap()
+    });
+    let rules = String::from_utf8_lossy(&rules.stdout);
+    assert!(!rules.contains("dnat"), "it is still mapped: {rules}");
+}
+
+#[test]
+fn a_router_maps_our_port_by_pcp_and_forgets_it_when_we_stop() {
+    is_mapped_and_reached(false, "PCP");
+}
+
+#[test]
+fn a_router_maps_our_port_by_upnp_and_forgets_it_when_we_stop() {
+    is_mapped_and_reached(true, "UPnP");
+}
+
+#[test]
+fn where_no_router_answers_that_is_said() {
+    let s = Scenario::internet();
+    let film = s.file("film.mkv", 100_000);
+    let torrent = s.torrent_without_tracker(&film, Kind::V1);
+    let home = s.home(Nat::PortPreserving);
+    let mut seed = seed_at(&home, &torrent);
+    seed.child.wait("it says so", SOON, |child| {
+        child
+            .stderr()
+            .contains("no router here answers UPnP, NAT-PMP or PCP")
+            .then_some(())
+    });
+}
+
+#[test]
+fn blocked_addresses_are_left_alone_until_the_list_says_otherwise() {
+    let s = Scenario::new();
+    let film = s.file("film.mkv", 3_000_000);
+    let torrent = s.torrent(&film, Kind::V1);
+    let _seed = s.libtorrent().seeds(&torrent);
+    let list = s.path("list.p2p");
+    std::fs::write(&list, "everybody here:10.77.0.0-10.77.0.19\n").unwrap();
+    let mut us = s
+        .starling()
+        .arg("--block-list")
+        .arg(list.display())
+        .env("RUST_LOG", "node=info")
+        .start(Role::get(&torrent));
+    us.child.wait("the list is read", SOON, |child| {
+        child
+            .stderr()
+            .contains("the block list is in effect")
+            .then_some(())
+    });
+    std::thread::sleep(MEANWHILE);
+    assert!(!us.is_complete(), "it talked to who is blocked");
+    std::fs::write(&list, "no address at all\n").unwrap();
+    us.child.wait("the mistake is told", SOON, |child| {
+        child
+            .stderr()
+            .contains("list.p2p:1: it is no address")
+            .then_some(())
+    });
+    assert!(
+        !us.is_complete(),
+        "a list that cannot be read blocks nobody"
+    );
+    std::fs::write(&list, "elsewhere:192.0.2.0-192.0.2.255\n").unwrap();
+    us.receives(&film, PATIENT);
+}
+
+#[test]
+fn all_goes_by_one_interface_and_waits_for_it_while_it_is_away() {
+    let s = Scenario::internet();
+    let film = s.file("film.mkv", 12_000_000);
+    let torrent = s.torrent(&film, Kind::Hybrid);
+    let seed = s.libtorrent().seeds(&torrent);
+    let mut seat = s.seat();
+    let here = seat.clone();
+    let tunnel = here.tunnel("tun0");
+    seat.addr.set_ip(tunnel.own);
+    // What the system itself answers to packets for nobody is not ours.
+    here.within(|| {
+        nft(
+            "table inet beside { \
+             set strays { type ipv4_addr . inet_proto . inet_service; size 100; flags dynamic; }; \
+             chain out { type filter hook output priority 0; \
+             meta skgid 7117 oifname eth0 meta nfproto ipv4 add @strays { ip daddr . meta l4proto . th dport }; }; }",
+        );
+    });
+    let mut us = Starling::at(seat)
+        .knows(&seed)
+        .with_local_discovery()
+        .fenced()
+        .arg("--interface")
+        .arg("tun0")
+        .arg("--limit-down")
+        .arg("1MiB")
+        .start(Role::get(&torrent));
+    let done = |us: &mut Peer| {
+        let said = us.child.said("progress");
+        said.and_then(|said| said["done"].as_u64()).unwrap_or(0)
+    };
+    let end = Instant::now() + SOON;
+    while done(&mut us) < 1_000_000 {
+        assert!(Instant::now() < end, "nothing comes through the tunnel");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    tunnel.goes();
+    std::thread::sleep(MEANWHILE);
+    let stopped_at = done(&mut us);
+    std::thread::sleep(MEANWHILE);
+    assert!(!us.is_complete() && done(&mut us) == stopped_at);
+    tunnel.comes();
+    us.receives(&film, PATIENT);
+    let counted = here.within(|| {
+        let list = ["list", "set", "inet", "beside", "strays"];
+        Command::new("nft").args(list).output().unwrap()
+    });
+    let strays = String::from_utf8_lossy(&counted.stdout).into_owned();
+    assert!(counted.status.success());
+    assert!(
+        !strays.contains("elements"),
+        "it left beside the tunnel: {strays}"
+    );
+}
