@@ -3,7 +3,7 @@
 prepare() starts a daemon outside the measured window, begin() starts the work inside it;
 ready() says that a seed serves, done() that a download is complete, checked and on disk.
 """
-import base64, json, os, shutil, time, urllib.error, urllib.request
+import base64, contextlib, json, os, shutil, socket, time, urllib.error, urllib.request
 from measure import until
 from world import ARIA2, LT, TRANSMISSION, VENV_PYTHON, fresh
 
@@ -12,6 +12,7 @@ class Peer:
     """One peer at its own address. With a `source` it seeds that file or folder, else it
     downloads into `into`; with `stay` it goes on serving when it is complete."""
     usual_road = []
+    is_told = True           # the tracker tells others of it
 
     def __init__(self, world, n, torrent, source=None, into=None, stay=False, road=None):
         self.world, self.torrent, self.source, self.stay = world, torrent, source, stay
@@ -208,7 +209,28 @@ load.start = {self.torrent}
         return self.proc.healthy() and os.path.exists(self.finished)
 
 
+class Nginx(Peer):
+    """a web seed"""
+    program, is_told = "nginx", False
+
+    def begin(self):
+        folder = os.path.dirname(self.source)
+        with open(f"{self.home}/conf", "w") as f:
+            f.write(f"""daemon off; worker_processes 1; pid {self.home}/pid; error_log {self.home}/error; events {{ }}
+http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000;
+       client_body_temp_path {self.home}; proxy_temp_path {self.home}; fastcgi_temp_path {self.home}; uwsgi_temp_path {self.home};
+       scgi_temp_path {self.home};
+       server {{ listen {self.ip}:{self.port}; root {folder}; }} }}
+""")
+        self.proc = self.world.spawn(["nginx", "-c", f"{self.home}/conf", "-g", "user root;"])
+
+    def ready(self):
+        with contextlib.suppress(OSError), socket.create_connection((self.ip, self.port), 1):
+            return self.proc.healthy()
+
+
 CLIENTS = {
+    "nginx": Nginx,
     "starling": Starling,
     "libtorrent": Libtorrent,             # 2.1.1
     "libtorrent-fast": LibtorrentFast,

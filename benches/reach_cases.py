@@ -11,12 +11,16 @@ S, L = "starling", "libtorrent"
 UNENCRYPTED = ["--set", "in_enc_policy=2", "--set", "out_enc_policy=2"]
 ENCRYPTED = ["--set", "in_enc_policy=0", "--set", "out_enc_policy=0", "--set", "prefer_rc4=1"]
 
+SERVER = "http://10.77.0.1:7001/"
+
 # What each client is told so that it takes this road and no other.
 ROADS = {
     "TCP": {S: ["--no-utp", "--encryption", "refuse"], L: UNENCRYPTED},
     "MSE, plain payload": {S: ["--no-utp"], L: [*ENCRYPTED, "--set", "allowed_enc_level=1"]},
     "MSE, RC4": {S: ["--no-utp", "--encryption", "require"], L: [*ENCRYPTED, "--set", "allowed_enc_level=2"]},
     "uTP": {S: ["--encryption", "refuse"], L: ["--utp", *UNENCRYPTED]},
+    # A torrent may name no server of this network; a person may.
+    "web": {S: ["--no-utp", "--web-seed", SERVER]},
 }
 LOSSES = [("uTP", 0), ("uTP, 2 % lost", 2)]
 
@@ -39,13 +43,16 @@ def roads(world, o):
         mib = max(o.mib // (16 if lost else 4), 16)
         for leecher, seed in both:
             yield one(world, o, title, "uTP", leecher, seed, mib, no_tcp("input") + (losing(lost) if lost else ""))
+    for leecher in (S, L):
+        yield one(world, o, "web seed", "web", leecher, "nginx", o.mib, "")
 
 
 def one(world, o, title, road, leecher, seed, mib, rules):
     def work():
         source = world.payload(mib)
+        torrent = world.torrent(source, "v1", PIECE, SERVER if seed == "nginx" else None)
         with Rules("road", rules):
-            return transfer(world, o, world.torrent(source, "v1", PIECE), source, [seed], [leecher], mib, limit=4 * o.limit,
+            return transfer(world, o, torrent, source, [seed], [leecher], mib, limit=4 * o.limit,
                             roads=ROADS[road])
     return Run(f"{title}, {mib} MiB, v1, tmpfs", f"{leecher} <- {seed}", [leecher, seed], mib, work)
 

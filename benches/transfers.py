@@ -23,7 +23,8 @@ def transfer(world, o, torrent, source, seeds, leechers, mib, on="ram", limit=No
         for peer in givers:
             peer.prepare()
             peer.begin()
-            world.tracker.seeds.append((peer.ip, peer.port))
+            if peer.is_told:
+                world.tracker.seeds.append((peer.ip, peer.port))
         for peer in givers:
             until(peer.ready, 120, "seed ready", 0.05)
         for peer in takers:

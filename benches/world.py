@@ -71,12 +71,12 @@ class World:
                     f.write(os.urandom(size))
         return top
 
-    def torrent(self, path, kind, piece_size):
+    def torrent(self, path, kind, piece_size, web_seed=None):
         """made by libtorrent, with our tracker in it"""
-        out = f"{self.ram}/{path.replace('/', '-')}-{kind}-{piece_size}.torrent"
+        out = f"{self.ram}/{path.replace('/', '-')}-{kind}-{piece_size}{'-web' if web_seed else ''}.torrent"
         if not os.path.exists(out):
             subprocess.run([VENV_PYTHON, LT, "create", path, out, "--kind", kind, "--piece-size", str(piece_size),
-                            "--tracker", TRACKER_URL], check=True, stdout=subprocess.DEVNULL)
+                            "--tracker", TRACKER_URL, *(["--web-seed", web_seed] if web_seed else [])], check=True, stdout=subprocess.DEVNULL)
         return out
 
     def tiny(self, count):
