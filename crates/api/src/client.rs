@@ -23,7 +23,7 @@ use crate::add::{
     Source, TransferPatch, WebSeedChange,
 };
 use crate::bulk::{Bulk, BulkAnswer};
-use crate::detail::{File, Peer, Reach, Tracker, WebSeed};
+use crate::detail::{File, Peer, Reach, Reusable, Tracker, WebSeed};
 use crate::ids::{EventId, TransferId, encoded};
 use crate::label::{Label, LabelPatch};
 use crate::problem::Problem;
@@ -199,6 +199,17 @@ impl Client {
     ) -> Result<Vec<WebSeed>> {
         let path = format!("/api/v1/transfers/{id}/web-seeds");
         self.send(Method::POST, &path, change).await
+    }
+
+    /// What other transfers have of its files.
+    pub async fn reusable(&self, id: TransferId) -> Result<Reusable> {
+        self.get_json(&format!("/api/v1/transfers/{id}/reusable"))
+            .await
+    }
+
+    /// Copies what other transfers have of its files.
+    pub async fn reuse(&self, id: TransferId) -> Result<Transfer> {
+        self.order(id, "reuse").await
     }
 
     /// Adds a transfer.

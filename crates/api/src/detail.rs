@@ -5,6 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::ids::TransferId;
+
 /// A file of a transfer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct File {
@@ -251,6 +253,30 @@ pub struct WebSeed {
     pub rate_down: u64,
     /// Payload bytes received since the transfer woke up.
     pub received: u64,
+}
+
+/// What other transfers have of a transfer's files (BEP 38).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Reusable {
+    /// How many files that are wanted and not begun.
+    pub files: u32,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Who has them.
+    pub from: Vec<ReusableFrom>,
+}
+
+/// What one other transfer has of a transfer's files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReusableFrom {
+    /// Its number.
+    pub transfer: TransferId,
+    /// Its name.
+    pub name: String,
+    /// How many files.
+    pub files: u32,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
 /// A tracker of a transfer.

@@ -37,8 +37,8 @@ pub use change::{Change, Event, Moment, Notice, Snapshot};
 pub use check::Check;
 pub use content::{ChunkSender, Chunks, Content, ContentFile, ContentListing, MAX_CHUNK};
 pub use detail::{
-    Carrier, ConnectedBy, Cover, FailedFor, File, KnownFrom, Peer, PeerClass, Reach, Road, Tracker,
-    TrackerState, Unreached, WebSeed, WebSeedState,
+    Carrier, ConnectedBy, Cover, FailedFor, File, KnownFrom, Peer, PeerClass, Reach, Reusable,
+    ReusableFrom, Road, Tracker, TrackerState, Unreached, WebSeed, WebSeedState,
 };
 pub use ids::{EventId, Hash, RunId, TransferId};
 pub use label::{Label, LabelPatch};

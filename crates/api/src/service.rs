@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::add::{Add, Deleted, Move, Preview, Rename, Source, TransferPatch, WebSeedChange};
-use crate::detail::{File, Peer, Reach, Tracker, WebSeed};
+use crate::detail::{File, Peer, Reach, Reusable, Tracker, WebSeed};
 use crate::ids::{EventId, TransferId};
 use crate::label::{Label, LabelPatch};
 use crate::live::Changes;
@@ -62,6 +62,12 @@ pub trait Service: Send + Sync + 'static {
         id: TransferId,
         change: WebSeedChange,
     ) -> impl Future<Output = Result<Vec<WebSeed>, Problem>> + Send;
+
+    /// What other transfers have of its files.
+    fn reusable(&self, id: TransferId) -> impl Future<Output = Result<Reusable, Problem>> + Send;
+
+    /// Copies what other transfers have of its files, and checks it.
+    fn reuse(&self, id: TransferId) -> impl Future<Output = Result<Arc<Row>, Problem>> + Send;
 
     /// Watches it.
     fn watch(&self, id: TransferId) -> impl Future<Output = Result<Watch, Problem>> + Send;

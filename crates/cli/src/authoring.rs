@@ -20,6 +20,7 @@ use torrent::metainfo::Metainfo;
 use crate::Context;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, sentence};
+use crate::source::read_torrent;
 use crate::units::{Size, count, parse_size};
 
 /// Warnings shown of one kind; the others are counted.
@@ -57,6 +58,23 @@ pub struct TorrentFlags {
         value_delimiter = ' '
     )]
     web_seeds: Vec<String>,
+    /// A torrent that has some of the same files, by its file or info-hash; can be given several times. Changes the
+    /// info-hash.
+    #[arg(
+        long = "similar",
+        value_name = "TORRENT",
+        env = "STARLING_SIMILAR",
+        value_delimiter = '\n'
+    )]
+    similar: Vec<String>,
+    /// A collection whose torrents have some of the same files; can be given several times. Changes the info-hash.
+    #[arg(
+        long = "collection",
+        value_name = "NAME",
+        env = "STARLING_COLLECTION",
+        value_delimiter = '\n'
+    )]
+    collections: Vec<String>,
     /// Peers may come from the trackers only: no DHT, no peer exchange.
     #[arg(long, env = "STARLING_PRIVATE", value_parser = FalseyValueParser::new())]
     private: bool,
@@ -81,6 +99,8 @@ impl TorrentFlags {
             piece_size,
             trackers,
             web_seeds,
+            similar,
+            collections,
             private,
             comment,
             source,
@@ -95,6 +115,8 @@ impl TorrentFlags {
             || source.is_some()
             || !trackers.is_empty()
             || !web_seeds.is_empty()
+            || !similar.is_empty()
+            || !collections.is_empty()
     }
 
     /// Whether the torrent is to be private.
@@ -144,6 +166,11 @@ impl TorrentFlags {
             created_by: Some(concat!("Starling ", env!("CARGO_PKG_VERSION")).to_owned()),
             creation_date: (!self.no_creation_date).then_some(now),
             source: self.source.clone(),
+            similar: given(&self.similar)
+                .iter()
+                .map(|torrent| hash_of(torrent))
+                .collect::<Result<_, _>>()?,
+            collections: given(&self.collections),
             ..author::Options::default()
         })
     }
@@ -164,6 +191,19 @@ pub fn check_urls(urls: &[String], schemes: &[&str], what: &str) -> Result<(), F
         }
     }
     Ok(())
+}
+
+/// What a torrent is called in a hint (BEP 38).
+fn hash_of(text: &str) -> Result<[u8; 20], Failure> {
+    let hashes = match Path::new(text).exists() {
+        true => read_torrent(Path::new(text))?.info.hashes(),
+        false => torrent::magnet::parse_anything_hash(text).unwrap_or_default(),
+    };
+    hashes.best().ok_or_else(|| {
+        Failure::usage(format!(
+            "{text} is no torrent: give its file, or its info-hash."
+        ))
+    })
 }
 
 /// What would be shared.

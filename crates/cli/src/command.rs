@@ -19,6 +19,7 @@ mod peers;
 mod preview;
 mod relocate;
 mod remove;
+mod reuse;
 mod seed;
 mod set;
 mod settings;
@@ -69,6 +70,8 @@ pub enum Command {
     Trackers(trackers::Trackers),
     /// List the web servers that a transfer is fetched from, add some, or take some away
     WebSeeds(webseeds::WebSeeds),
+    /// Copy the files that other transfers have already, instead of fetching them
+    Reuse(reuse::Reuse),
     /// Pause transfers, until they are resumed
     Pause(orders::Orders),
     /// Let paused transfers go on, and look again at what stopped others
@@ -124,6 +127,7 @@ impl Command {
             Command::Peers(peers) => peers.run(context),
             Command::Trackers(trackers) => trackers.run(context),
             Command::WebSeeds(seeds) => seeds.run(context),
+            Command::Reuse(reuse) => reuse.run(context),
             Command::Pause(orders) => orders.run(context, Order::Pause),
             Command::Resume(orders) => orders.run(context, Order::Resume),
             Command::Recheck(orders) => orders.run(context, Order::Recheck),

@@ -17,6 +17,7 @@ mod hook;
 mod labels;
 mod moving;
 mod restoring;
+mod reusing;
 mod rules;
 mod service;
 mod showing;

@@ -18,6 +18,7 @@ pub(crate) mod ports;
 pub(crate) mod proxy;
 pub(crate) mod reading;
 pub(crate) mod report;
+pub(crate) mod reuse;
 pub(crate) mod road;
 pub(crate) mod trackers;
 pub(crate) mod transfer;

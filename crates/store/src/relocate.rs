@@ -95,7 +95,7 @@ fn names(info: &Info, root: &Path) -> Vec<String> {
     names
 }
 
-fn join(root: &Path, name: &str) -> PathBuf {
+pub(crate) fn join(root: &Path, name: &str) -> PathBuf {
     if name.is_empty() {
         return root.to_owned();
     }
@@ -136,7 +136,7 @@ fn move_file(from: &Path, to: &Path) -> Result<(), StoreError> {
 }
 
 /// Copies holes as holes, and the time: the resume record knows the file by it.
-fn copy_file(
+pub(crate) fn copy_file(
     from: &Path,
     to: &Path,
     modified: Option<SystemTime>,
@@ -179,7 +179,7 @@ fn drop_empty(info: &Info, root: &Path) {
     }
 }
 
-fn failed(error: io::Error, op: &'static str, path: &Path, need: u64) -> StoreError {
+pub(crate) fn failed(error: io::Error, op: &'static str, path: &Path, need: u64) -> StoreError {
     StoreError::of(error, op, path, need, || RealDisk.free(path).unwrap_or(0))
 }
 

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::bencode::{self, Encoder, Limits, Oddity, Owned, Value};
-use crate::ids::Sha256Hash;
+use crate::ids::{Sha1Hash, Sha256Hash};
 use crate::layout::LayoutError;
 use crate::merkle::{Layer, verify_layer};
 
@@ -16,6 +16,7 @@ mod info;
 #[cfg(test)]
 mod tests;
 
+use info::hints;
 pub use info::{FileRef, Info};
 
 /// Largest torrent file in bytes: a million files, or the layers of some hundred terabytes.
@@ -282,6 +283,10 @@ pub struct Metainfo {
     pub trackers: Vec<Vec<String>>,
     /// HTTP servers that have the files (BEP 19).
     pub web_seeds: Vec<String>,
+    /// Info-hashes of torrents that may share files with this one, besides [`Info::similar`] (BEP 38).
+    pub similar: Vec<Sha1Hash>,
+    /// Names of collections it belongs to, besides [`Info::collections`] (BEP 38).
+    pub collections: Vec<String>,
     /// DHT nodes to start from: host and port (BEP 5).
     pub nodes: Vec<(String, u16)>,
     /// A remark by whoever made it.
@@ -302,6 +307,8 @@ impl Metainfo {
             piece_layers: PieceLayers::default(),
             trackers: Vec::new(),
             web_seeds: Vec::new(),
+            similar: Vec::new(),
+            collections: Vec::new(),
             nodes: Vec::new(),
             comment: None,
             created_by: None,
@@ -342,6 +349,10 @@ impl Metainfo {
                 Some(list) => urls(list.as_list().into_iter().flatten()),
                 None => Vec::new(),
             },
+            similar: hints(file.get("similar"), |hint| hint.as_array().copied()),
+            collections: hints(file.get("collections"), |hint| {
+                hint.as_str().map(str::to_owned)
+            }),
             nodes: nodes(file.get("nodes")),
             comment: text("comment.utf-8").or_else(|| text("comment")),
             created_by: text("created by"),
@@ -366,6 +377,9 @@ impl Metainfo {
             let tiers = self.trackers.iter().filter(|tier| !tier.is_empty());
             let tiers = Owned::list(tiers.map(|tier| strings(tier)));
             entry(&mut head, "announce-list", tiers);
+        }
+        if !self.collections.is_empty() {
+            entry(&mut head, "collections", strings(&self.collections));
         }
         if let Some(comment) = &self.comment {
             entry(&mut head, "comment", comment.as_str());
@@ -394,6 +408,10 @@ impl Metainfo {
                 }
             });
         }
+        if !self.similar.is_empty() {
+            let similar = self.similar.iter().map(|hash| Owned::bytes(*hash));
+            entry(&mut tail, "similar", Owned::list(similar));
+        }
         match &self.web_seeds[..] {
             [] => {}
             [one] => entry(&mut tail, "url-list", one.as_str()),
@@ -414,9 +432,10 @@ fn entry(out: &mut Encoder, key: &str, value: impl Into<Owned>) {
 }
 
 /// The keys of a torrent file that are looked at.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 12] = [
     "announce",
     "announce-list",
+    "collections",
     "comment",
     "comment.utf-8",
     "created by",
@@ -424,6 +443,7 @@ const KEYS: [&str; 10] = [
     "info",
     "nodes",
     "piece layers",
+    "similar",
     "url-list",
 ];
 

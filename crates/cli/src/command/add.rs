@@ -7,6 +7,7 @@ use api::{Add as Request, AddOptions, Limits};
 use super::orders::said;
 use super::relocate::whole;
 use crate::Context;
+use crate::command::reuse;
 use crate::exit::Failure;
 use crate::goals::{GoalFlags, OwnLimits};
 use crate::network::{PeerFlags, WebSeedFlags};
@@ -59,6 +60,9 @@ pub struct Add {
     /// Reserve the space on disk before fetching.
     #[arg(long)]
     preallocate: bool,
+    /// Copy the files that other transfers have already, instead of fetching them.
+    #[arg(long)]
+    reuse: bool,
     #[command(flatten)]
     limits: OwnLimits,
     #[command(flatten)]
@@ -112,6 +116,17 @@ impl Add {
             let row = remote.ask(remote.client().add(add))?;
             which::tell(context, "transfer", &row);
             context.console.note(&said(&row));
+            let found = remote.ask(remote.client().reusable(row.id))?;
+            reuse::tell(context, row.id, &found);
+            if found.files > 0 && self.reuse {
+                reuse::take(context, &remote, row.id)?;
+            } else if found.files > 0 {
+                let hint = format!(
+                    "`starling reuse {}` copies them instead of fetching them",
+                    row.id
+                );
+                context.console.note(&hint);
+            }
             context.console.result(row.id.to_string());
             Ok(())
         })

@@ -539,7 +539,7 @@ fn verbs_that_need_a_daemon_say_how_to_start_one() {
     let desk = Desk::new();
     desk.album();
     desk.run(&["create", "album"]).ends(0);
-    let verbs: [&[&str]; 21] = [
+    let verbs: [&[&str]; 22] = [
         &["status"],
         &["list"],
         &["show", "1"],
@@ -547,6 +547,7 @@ fn verbs_that_need_a_daemon_say_how_to_start_one() {
         &["peers", "1"],
         &["trackers", "1"],
         &["web-seeds", "1"],
+        &["reuse", "1"],
         &["add", "album.torrent"],
         &["preview", "album.torrent"],
         &["pause", "all"],

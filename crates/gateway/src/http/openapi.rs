@@ -88,7 +88,7 @@ mod tests {
             events::events, details::details,
             routes::list, routes::add, routes::preview, routes::transfer_row, routes::update, routes::remove,
             routes::files, routes::peers, routes::add_peers, routes::reach, routes::trackers, routes::bulk,
-            routes::web_seeds, routes::change_web_seeds,
+            routes::web_seeds, routes::change_web_seeds, routes::reusable, routes::reuse,
             routes::pause, routes::resume, routes::recheck, routes::move_data, routes::rename,
             routes::labels, routes::add_label, routes::update_label, routes::remove_label,
         ),

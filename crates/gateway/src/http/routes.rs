@@ -62,6 +62,8 @@ pub(crate) fn router<S: Service>(app: Arc<App<S>>) -> Router {
             &of("web-seeds"),
             get(web_seeds::<S>).post(change_web_seeds::<S>),
         )
+        .route(&of("reusable"), get(reusable::<S>))
+        .route(&of("reuse"), post(reuse::<S>))
         .route(&of("pause"), post(pause::<S>))
         .route(&of("resume"), post(resume::<S>))
         .route(&of("recheck"), post(recheck::<S>))

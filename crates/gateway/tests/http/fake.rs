@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use api::{
     Add, Cause, Changes, Cut, Deleted, EventId, File, Items, Kind, Label, LabelPatch, Live,
-    Metrics, Move, Page, Peer, PeerClass, Preview, PreviewFile, Problem, Query, Rename, Row, RunId,
-    Service, Settings, SettingsPatch, Source, State, Status, Table, Totals, Tracker, TrackerState,
-    Transfer, TransferId, TransferPatch, Watch, WebSeed, WebSeedChange, WebSeedState,
+    Metrics, Move, Page, Peer, PeerClass, Preview, PreviewFile, Problem, Query, Rename, Reusable,
+    Row, RunId, Service, Settings, SettingsPatch, Source, State, Status, Table, Totals, Tracker,
+    TrackerState, Transfer, TransferId, TransferPatch, Watch, WebSeed, WebSeedChange, WebSeedState,
 };
 
 /// A daemon whose transfers are made up.
@@ -219,6 +219,15 @@ impl Service for Fake {
             received: 0,
         }));
         Ok(seeds.clone())
+    }
+
+    async fn reusable(&self, id: TransferId) -> Result<Reusable, Problem> {
+        self.row(id)?;
+        Ok(Reusable::default())
+    }
+
+    async fn reuse(&self, id: TransferId) -> Result<Arc<Row>, Problem> {
+        self.row(id)
     }
 
     async fn watch(&self, id: TransferId) -> Result<Watch, Problem> {

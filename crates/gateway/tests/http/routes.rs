@@ -241,7 +241,15 @@ async fn details_of_a_transfer_are_listed() {
         daemon.ask("GET /api/v1/transfers/1/reach").await.json()["reached"],
         3
     );
-    for what in ["", "/files", "/peers", "/reach", "/trackers", "/web-seeds"] {
+    for what in [
+        "",
+        "/files",
+        "/peers",
+        "/reach",
+        "/reusable",
+        "/trackers",
+        "/web-seeds",
+    ] {
         daemon
             .ask(&format!("GET /api/v1/transfers/9{what}"))
             .await

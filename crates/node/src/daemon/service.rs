@@ -6,8 +6,8 @@ use std::time::UNIX_EPOCH;
 
 use api::{
     Add, Changes, Cut, Deleted, EventId, File, Items, Kind, Label, LabelPatch, Metrics, Move, Page,
-    Peer, Preview, Problem, Query, Reach, Rename, Row, Service, Settings, SettingsPatch, Source,
-    Status, Tracker, TransferId, TransferPatch, Watch, WebSeed, WebSeedChange,
+    Peer, Preview, Problem, Query, Reach, Rename, Reusable, Row, Service, Settings, SettingsPatch,
+    Source, Status, Tracker, TransferId, TransferPatch, Watch, WebSeed, WebSeedChange,
 };
 use swarm::TorrentId;
 
@@ -118,6 +118,14 @@ impl Service for Daemon {
         });
         let changed = changed.await.map_err(|_| Problem::stopping())?;
         changed.map_err(|why| super::adding::refusal(crate::Problem::other(&why)))
+    }
+
+    async fn reusable(&self, id: TransferId) -> Result<Reusable, Problem> {
+        self.what_is_here(id.0).await
+    }
+
+    async fn reuse(&self, id: TransferId) -> Result<Arc<Row>, Problem> {
+        whole(self.clone().take_over(id.0)).await
     }
 
     async fn watch(&self, id: TransferId) -> Result<Watch, Problem> {

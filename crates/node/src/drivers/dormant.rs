@@ -151,6 +151,11 @@ impl Dormants {
         self.by_id.get_mut(&id).map(|dormant| &mut **dormant)
     }
 
+    /// All of them, in the order of their numbers.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (TorrentId, &Dormant)> {
+        self.by_id.iter().map(|(&id, dormant)| (id, &**dormant))
+    }
+
     pub fn has(&self, id: TorrentId) -> bool {
         self.by_id.contains_key(&id)
     }

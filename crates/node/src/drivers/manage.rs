@@ -223,7 +223,7 @@ impl Driver {
     }
 
     /// Stops a transfer, does something with its data, and begins it again.
-    async fn around<R>(
+    pub(super) async fn around<R>(
         self: &Rc<Self>,
         id: TorrentId,
         work: impl AsyncFnOnce(&Metainfo, &Path, &mut Options) -> R,

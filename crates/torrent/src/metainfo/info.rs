@@ -365,7 +365,7 @@ fn kind(keys: &Keys<'_>) -> Result<Kind, MetainfoError> {
     }
 }
 
-fn hints<T>(list: Option<Value<'_>>, read: impl Fn(Value<'_>) -> Option<T>) -> Vec<T> {
+pub(super) fn hints<T>(list: Option<Value<'_>>, read: impl Fn(Value<'_>) -> Option<T>) -> Vec<T> {
     let list = list.and_then(|list| list.as_list());
     list.into_iter()
         .flatten()

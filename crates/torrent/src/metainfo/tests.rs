@@ -656,14 +656,21 @@ fn what_else_a_torrent_file_says_is_read_and_written() {
     ]);
     let metainfo = around(vec![
         ("announce", "http://z".into()),
+        ("collections", Owned::list(["a series"])),
         ("comment", "c".into()),
         ("created by", "p".into()),
         ("creation date", 12.into()),
         ("nodes", nodes),
+        (
+            "similar",
+            Owned::list([Owned::bytes([7; 20]), Owned::bytes("short")]),
+        ),
         ("url-list", Owned::list(["http://s1", "http://s2"])),
     ]);
     assert_eq!(metainfo.nodes, [("dht.example".to_owned(), 6881)]);
     assert_eq!(metainfo.web_seeds, ["http://s1", "http://s2"]);
+    assert_eq!(metainfo.similar, [[7; 20]]);
+    assert_eq!(metainfo.collections, ["a series"]);
     assert_eq!(
         (metainfo.comment.as_deref(), metainfo.creation_date),
         (Some("c"), Some(12))

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use api::{
     AddBody, Check, Cut, Deleted, File, Items, MorePeers, Move, Page, Peer, Preview, PreviewBody,
-    Problem, Query, Reach, Removed, Rename, Row, Service, Tracker, Transfer, TransferPatch,
-    WebSeed, WebSeedChange,
+    Problem, Query, Reach, Removed, Rename, Reusable, Row, Service, Tracker, Transfer,
+    TransferPatch, WebSeed, WebSeedChange,
 };
 use axum::body::Body;
 use axum::extract::State;
@@ -298,6 +298,35 @@ pub(crate) async fn change_web_seeds<S: Service>(
     Json(change): Json<WebSeedChange>,
 ) -> Answer {
     ok(&app.service.change_web_seeds(id, change).await?)
+}
+
+/// Show what other transfers have of the files of one
+///
+/// Files that are wanted and not begun: known by their v2 root, or, where one torrent hints at the other (BEP 38), by
+/// name and length. Nothing is taken until it is asked for.
+#[utoipa::path(
+    get,
+    path = "/api/v1/transfers/{id}/reusable",
+    tag = "transfers",
+    params(("id" = u32, Path, description = "Its number.")),
+    responses((status = 200, body = Reusable)),
+)]
+pub(crate) async fn reusable<S: Service>(State(app): State<Arc<App<S>>>, Id(id): Id) -> Answer {
+    ok(&app.service.reusable(id).await?)
+}
+
+/// Take what other transfers have of the files of one
+///
+/// The files are copied, and then checked with all of its data.
+#[utoipa::path(
+    post,
+    path = "/api/v1/transfers/{id}/reuse",
+    tag = "transfers",
+    params(("id" = u32, Path, description = "Its number.")),
+    responses((status = 202, body = Transfer)),
+)]
+pub(crate) async fn reuse<S: Service>(State(app): State<Arc<App<S>>>, Id(id): Id) -> Answer {
+    begun(&*app.service.reuse(id).await?)
 }
 
 /// Pause a transfer
