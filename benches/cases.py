@@ -5,6 +5,7 @@ the machine does meanwhile falls on all alike.
 """
 import os, shutil
 from clients import CLIENTS
+from crowd_cases import CROWD_CASES
 from daemon_cases import DAEMON_CASES
 from measure import Failed, Window, until
 from reach_cases import REACH_CASES
@@ -179,6 +180,6 @@ def share(world, o, source, kind):
 
 
 CASES = {"pair": pair, "disk": disk, "spread": spread, "gather": gather, "files": files, "create": create, "memory": memory,
-         **DAEMON_CASES, **REACH_CASES}
+         **DAEMON_CASES, **REACH_CASES, **CROWD_CASES}
 GROUPS = {"swarm": ["pair", "disk", "spread", "gather", "files"], "create": ["create"], "memory": ["memory"], "daemon": [*DAEMON_CASES],
-          "reach": [*REACH_CASES]}
+          "reach": [*REACH_CASES, *CROWD_CASES]}

@@ -127,6 +127,8 @@ pub struct Peer {
     pub ids: ExtensionIds,
     /// What it calls itself.
     pub client: Option<String>,
+    /// Where it sees us listen, if it said so.
+    pub sees_us: Option<SocketAddr>,
     /// Where it listens, if it said so.
     pub listens: Option<SocketAddr>,
     /// It wants nothing (BEP 21).
@@ -218,6 +220,7 @@ impl Peer {
             v2: false,
             ids: ExtensionIds::default(),
             client: None,
+            sees_us: None,
             listens: None,
             upload_only: false,
             pieces: Pieces::Early {

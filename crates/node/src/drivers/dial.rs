@@ -24,12 +24,15 @@ pub(crate) async fn dial(driver: Rc<Driver>, road: Rc<Road>, addr: SocketAddr, h
         driver.drop_road(conn);
         return driver.tell(Input::DialFailed(conn, Failure::Here));
     }
+    // In a box of its own: a task stays as long as its connection.
+    let opening = Box::pin(open(&driver, &road, addr, how));
     let stream = tokio::select! {
-        stream = open(&driver, &road, addr, how) => stream,
+        stream = opening => stream,
         () = closed(&road) => return,
     };
     match stream {
         Ok(stream) => {
+            tracing::debug!(conn = conn.0, %addr, ?how, "reached");
             driver.tell(Input::Connected(conn, kind(&stream)));
             run(driver.clone(), road, stream).await;
         }

@@ -79,8 +79,10 @@ impl Road {
 /// Runs the connection of a peer that dialled.
 pub(crate) async fn accept(driver: Rc<Driver>, road: Rc<Road>, wire: Wire) {
     let torrents = || driver.names.borrow().keys().copied().collect::<Vec<_>>();
+    // In a box of its own: what it takes to shake hands is given back, and a task stays as long as its connection.
+    let handshake = Box::pin(Stream::accept(wire, driver.encryption, noise, torrents));
     let stream = tokio::select! {
-        stream = Stream::accept(wire, driver.encryption, noise, torrents) => stream,
+        stream = handshake => stream,
         () = closed(&road) => return,
     };
     match stream {
@@ -209,7 +211,10 @@ impl Traffic {
             match self.receiver.read(|slices| stream.read(slices)) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(n) => taken += n,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.receiver.rest();
+                    return Ok(false);
+                }
                 Err(error) => return Err(error),
             }
         }

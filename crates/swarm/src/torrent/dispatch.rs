@@ -405,6 +405,7 @@ impl Torrent {
             peer.upload_only = on;
         }
         if let Some(seen) = theirs.yourip {
+            peer.sees_us = Some(SocketAddr::new(seen, shared.config.listen_port));
             let event = Event::SeenAs(peer.addr, seen);
             shared.out.push_back(Output::Event(self.id, event));
         }

@@ -115,7 +115,13 @@ impl Torrent {
         let Ok(pex) = Pex::parse(payload) else {
             return Err(Reason::Protocol("sent a malformed peer exchange"));
         };
-        for (addr, flags) in pex.added.into_iter().take(MOST_TAKEN) {
+        // Some tell us of ourselves.
+        let ours = peer.sees_us;
+        let others = pex
+            .added
+            .into_iter()
+            .filter(|(addr, _)| ours != Some(*addr));
+        for (addr, flags) in others.take(MOST_TAKEN) {
             self.roster.told(now, addr, flags, conn);
         }
         Ok(())
