@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use torrent::tracker::{Announce, Announced, TrackerError};
+use torrent::tracker::{Announce, Announced, Scraped, TrackerError};
 
 use course::{Course, Step};
 use rules::TrackerUrl;
@@ -70,6 +70,24 @@ pub enum Failure {
     /// It has not answered in time.
     #[error("the tracker has not answered")]
     Silent,
+}
+
+/// What a tracker is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Here is how one torrent does; who else is there?
+    Announce(Box<Announce>),
+    /// How many take part in this one (BEP 48)?
+    Scrape([u8; 20]),
+}
+
+/// What it answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// To an announce.
+    Announced(Announced),
+    /// To a scrape.
+    Scraped(Scraped),
 }
 
 /// A fact.

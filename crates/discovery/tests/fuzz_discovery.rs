@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use discovery::tracker::{rules, udp};
+use discovery::tracker::{Ask, rules, udp};
 use discovery::{lsd, scope};
 use torrent::lsd::Group;
 use torrent::tracker::udp::{Request, Response};
@@ -30,7 +30,11 @@ fn fuzz_udp_exchange() {
         .with_type::<(u64, Vec<(u8, Vec<u8>)>)>()
         .for_each(|(seed, steps)| {
             let mut now = Instant::now();
-            let mut exchange = udp::Exchange::new(announce(), "/announce", false, None, *seed, now);
+            let ask = match seed % 4 {
+                0 => Ask::Scrape([1; 20]),
+                _ => Ask::Announce(Box::new(announce())),
+            };
+            let mut exchange = udp::Exchange::new(ask, "/announce", false, None, *seed, now);
             let (mut last, mut sent, mut done) = (None, 0, 0);
             for (what, bytes) in steps {
                 while let Some(output) = exchange.poll() {
@@ -45,9 +49,9 @@ fn fuzz_udp_exchange() {
                 assert!(done <= 1, "an exchange ends once");
                 assert_eq!(exchange.deadline().is_none(), done == 1);
                 let transaction = match last.as_ref().expect("the first packet is sent at once") {
-                    Request::Connect { transaction } | Request::Announce { transaction, .. } => {
-                        *transaction
-                    }
+                    Request::Connect { transaction }
+                    | Request::Announce { transaction, .. }
+                    | Request::Scrape { transaction, .. } => *transaction,
                 };
                 let answer = match what % 6 {
                     0 => bytes.clone(),

@@ -8,7 +8,7 @@
 SOURCE is a .torrent file or a magnet link. Everything it has to say is one JSON object a
 line on standard output, each with an "event". SIGTERM ends it, with a last line of totals.
 """
-import argparse, json, os, signal, sys, time, warnings
+import argparse, hashlib, json, os, signal, sys, time, warnings
 
 warnings.simplefilter("ignore", DeprecationWarning)   # one script for 2.0 and 2.1
 import libtorrent as lt
@@ -177,6 +177,53 @@ class Peer:
                 "failed": sum(s.total_failed_bytes for s in status), "peers": sum(s.num_peers for s in status)}
 
 
+def values(o):
+    """puts and gets values in the DHT (BEP 44), each until it has worked"""
+    session = lt.session(settings(o))
+    session.apply_settings({"alert_mask": lt.alert.category_t.dht_notification})
+    pub = bytes.fromhex(o.key)
+    seed = bytearray(hashlib.sha512(bytes.fromhex(o.seed)).digest())
+    seed[0] &= 248
+    seed[31] = seed[31] & 63 | 64                  # libtorrent wants the key as RFC 8032 expands it
+    salt, wanted, asked = o.salt.encode(), set(), 0
+    if o.get:
+        wanted |= {"immutable", "mutable"}
+    if o.put:
+        wanted |= {"put", "put-signed"}
+    say("listening", port=int(o.bind.rsplit(":", 1)[1]))
+    while wanted:
+        if time.monotonic() - asked > 2:
+            asked = time.monotonic()
+            if "immutable" in wanted:
+                session.dht_get_immutable_item(lt.sha1_hash(bytes.fromhex(o.get)))
+            if "mutable" in wanted:
+                session.dht_get_mutable_item(pub, salt)
+            if "put" in wanted:
+                session.dht_put_immutable_item(o.put.encode())
+            if "put-signed" in wanted:
+                session.dht_put_mutable_item(bytes(seed), pub, o.put.encode(), salt)
+        session.wait_for_alert(100)
+        for alert in session.pop_alerts():
+            if os.environ.get("LT_DEBUG"):
+                print(type(alert).__name__, alert.message(), file=sys.stderr, flush=True)
+            if isinstance(alert, lt.dht_put_alert) and alert.num_success > 0:
+                kind = "put-signed" if any(alert.public_key) else "put"
+            elif isinstance(alert, lt.dht_immutable_item_alert) and alert.item:
+                kind = "immutable"
+            elif isinstance(alert, lt.dht_mutable_item_alert) and "value" in alert.item and alert.item["value"]:
+                kind = "mutable"
+            else:
+                continue
+            if kind in wanted:
+                wanted.remove(kind)
+                found = getattr(alert, "item", None)
+                found = found["value"] if isinstance(found, dict) and "value" in found else found
+                say(kind, value=found.decode() if isinstance(found, bytes) else found)
+    say("end")
+    time.sleep(1)
+    os._exit(0)
+
+
 def main():
     top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = top.add_subparsers(required=True)
@@ -208,6 +255,17 @@ def main():
     a.add_argument("--preset", default="default", choices=["default", "hps"])
     a.add_argument("--set", action="append", default=[], help="NAME=VALUE, any libtorrent setting")
     a.add_argument("--progress", type=float, default=0, help="seconds between progress lines; 0: none")
+    a = verbs.add_parser("values")
+    a.set_defaults(run=values, dht=True, lsd=False, utp=False, preset="default", leave_when_copied=False, limit_up=0,
+                   limit_down=0)
+    a.add_argument("--bind", required=True, help="IP:PORT")
+    a.add_argument("--node", action="append", default=[], help="IP:PORT of a DHT node to start from")
+    a.add_argument("--set", action="append", default=[], help="NAME=VALUE, any libtorrent setting")
+    a.add_argument("--seed", required=True, help="secret key, 64 hex digits")
+    a.add_argument("--key", required=True, help="public key, 64 hex digits")
+    a.add_argument("--salt", default="")
+    a.add_argument("--put", help="a text to put, plain and signed")
+    a.add_argument("--get", help="target of an immutable value; the signed one is looked for too")
     o = top.parse_args()
     o.run(o)
 

@@ -1,5 +1,6 @@
 //! libtorrent 2.1.1, through `clients/lt.py`.
 
+use crate::Child;
 use crate::content::{Content, Kind, Torrent};
 use crate::peer::{Peer, Role, Spoken};
 use crate::{Seat, scenario};
@@ -222,6 +223,21 @@ impl Libtorrent {
         };
         let folder = role.folder(&self.seat.home);
         self.launch(&[role.source().as_arg()], folder, flags)
+    }
+
+    /// Puts or gets values in the DHT (BEP 44), as `lt.py values` is told; it says of each when it has worked.
+    pub fn values(self) -> Child {
+        let mut command = script("values");
+        command
+            .args(["--bind", &self.addr.to_string()])
+            .args(&self.args);
+        let name = format!("libtorrent {}", self.addr);
+        self.seat.start(&name, command, &self.seat.home)
+    }
+
+    /// It asks this DHT node first; for [`values`](Self::values).
+    pub fn enters_by(self, node: SocketAddrV4) -> Libtorrent {
+        self.arg("--node").arg(node)
     }
 
     fn launch(self, sources: &[&str], folder: PathBuf, flags: &[&str]) -> Peer {

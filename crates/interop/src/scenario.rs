@@ -348,6 +348,14 @@ impl Scenario {
         transmission::start(self.seat(), role, &json!({}))
     }
 
+    /// transmission that finds peers through the DHT, too, and enters it by this node.
+    pub fn transmission_with_dht(&self, node: &Peer, role: Role) -> Peer {
+        let seat = self.seat();
+        let entry = format!("{} {}\n", node.addr.ip(), node.addr.port());
+        std::fs::write(seat.home.join("dht.bootstrap"), entry).unwrap();
+        transmission::start(seat, role, &json!({"dht-enabled": true}))
+    }
+
     /// transmission that speaks to nobody who does not encrypt.
     pub fn transmission_encrypted(&self, role: Role) -> Peer {
         let special = json!({"encryption": transmission::REQUIRED});

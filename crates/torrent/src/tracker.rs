@@ -1,4 +1,4 @@
-//! What is said to trackers and what they answer: over HTTP (BEP 3, 7, 23, 24, 31) and over UDP (BEP 15, 41).
+//! What is said to trackers and what they answer: over HTTP (BEP 3, 7, 23, 24, 31, 48) and over UDP (BEP 15, 41).
 //!
 //! Whom to ask and when is decided in `discovery`.
 
@@ -100,6 +100,17 @@ impl Default for Announced {
     }
 }
 
+/// How many take part in a torrent, as a tracker counts them (BEP 48).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scraped {
+    /// Peers that have everything.
+    pub complete: u32,
+    /// Peers that do not.
+    pub incomplete: u32,
+    /// How often it has been fetched as a whole.
+    pub downloaded: u32,
+}
+
 /// When a tracker that refused wants to be asked again (BEP 31).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
@@ -126,6 +137,9 @@ pub enum TrackerError {
     /// The answer is not a dictionary.
     #[error("the tracker's answer is not a dictionary")]
     NotDict,
+    /// It was asked how many take part in a torrent, and does not say.
+    #[error("the tracker does not know this torrent")]
+    Unlisted,
     /// A UDP packet that is too short for what it claims to be.
     #[error("the tracker's answer is cut short")]
     Short,

@@ -1,13 +1,13 @@
-//! One announce to one address of a UDP tracker, as a machine without IO (BEP 15): connect, announce, and again what
-//! got lost on the way.
+//! One announce or scrape to one address of a UDP tracker, as a machine without IO (BEP 15): connect, ask, and again
+//! what got lost on the way.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use torrent::tracker::TrackerError;
 use torrent::tracker::udp::{Request, Response};
-use torrent::tracker::{Announce, Announced, TrackerError};
 
-use super::Failure;
+use super::{Answer, Ask, Failure};
 
 /// How long a connection id is good for (BEP 15).
 const CONNECTION_LIFE: Duration = Duration::from_secs(60);
@@ -48,20 +48,20 @@ pub enum Output {
     /// Send this packet to the tracker.
     Send(Vec<u8>),
     /// The exchange is over.
-    Done(Result<Announced, Failure>),
+    Done(Result<Answer, Failure>),
 }
 
-/// One announce.
+/// One announce or scrape.
 #[derive(Debug)]
 pub struct Exchange {
-    announce: Announce,
+    ask: Ask,
     url_data: Vec<u8>,
     is_v6: bool,
     connection: Option<Connection>,
     /// Whether the connection is from an earlier exchange, so that the tracker may have forgotten it.
     is_borrowed: bool,
     transaction: u32,
-    is_announcing: bool,
+    is_asking: bool,
     tries: u32,
     /// Whether the tracker has ever answered: from then on the tries count for the announce.
     is_reached: bool,
@@ -74,7 +74,7 @@ impl Exchange {
     /// Starts at once. `url_data` is the URL's path and query (BEP 41); `is_v6` says which kind of address the tracker
     /// has; `connection` is what is left of an earlier exchange with the same address.
     pub fn new(
-        announce: Announce,
+        ask: Ask,
         url_data: &str,
         is_v6: bool,
         connection: Option<Connection>,
@@ -83,13 +83,13 @@ impl Exchange {
     ) -> Exchange {
         let connection = connection.filter(|connection| connection.is_alive(now));
         let mut exchange = Exchange {
-            announce,
+            ask,
             url_data: url_data.as_bytes().to_vec(),
             is_v6,
             connection,
             is_borrowed: connection.is_some(),
             transaction: 0,
-            is_announcing: false,
+            is_asking: false,
             tries: 0,
             is_reached: connection.is_some(),
             repeat_at: None,
@@ -134,16 +134,23 @@ impl Exchange {
         self.connection = self
             .connection
             .filter(|connection| connection.is_alive(now));
-        self.is_announcing = self.connection.is_some();
+        self.is_asking = self.connection.is_some();
         let request = match self.connection {
             None => Request::Connect {
                 transaction: self.transaction,
             },
-            Some(connection) => Request::Announce {
-                connection: connection.id,
-                transaction: self.transaction,
-                announce: Box::new(self.announce.clone()),
-                url_data: self.url_data.clone(),
+            Some(connection) => match &self.ask {
+                Ask::Announce(announce) => Request::Announce {
+                    connection: connection.id,
+                    transaction: self.transaction,
+                    announce: announce.clone(),
+                    url_data: self.url_data.clone(),
+                },
+                Ask::Scrape(info_hash) => Request::Scrape {
+                    connection: connection.id,
+                    transaction: self.transaction,
+                    info_hashes: vec![*info_hash],
+                },
             },
         };
         self.outputs.push_back(Output::Send(request.encode()));
@@ -158,7 +165,7 @@ impl Exchange {
             Ok(_) | Err(_) => return,
         };
         match response {
-            Response::Connected { connection: id, .. } if !self.is_announcing => {
+            Response::Connected { connection: id, .. } if !self.is_asking => {
                 self.connection = Some(Connection { id, since: now });
                 self.is_borrowed = false;
                 if !self.is_reached {
@@ -167,8 +174,19 @@ impl Exchange {
                 }
                 self.send(now);
             }
-            Response::Announced { answer, .. } if self.is_announcing => self.done(Ok(answer)),
-            Response::Error { .. } if self.is_announcing && self.is_borrowed => {
+            Response::Announced { answer, .. }
+                if self.is_asking && matches!(self.ask, Ask::Announce(_)) =>
+            {
+                self.done(Ok(Answer::Announced(answer)));
+            }
+            Response::Scraped { counts, .. }
+                if self.is_asking && matches!(self.ask, Ask::Scrape(_)) =>
+            {
+                let counts = counts.first().copied();
+                let unlisted = Failure::Tracker(TrackerError::Unlisted);
+                self.done(counts.map(Answer::Scraped).ok_or(unlisted));
+            }
+            Response::Error { .. } if self.is_asking && self.is_borrowed => {
                 // Most likely the tracker has forgotten the connection.
                 self.connection = None;
                 self.is_borrowed = false;
@@ -182,11 +200,11 @@ impl Exchange {
                 };
                 self.done(Err(Failure::Tracker(refused)));
             }
-            Response::Connected { .. } | Response::Announced { .. } => {}
+            Response::Connected { .. } | Response::Announced { .. } | Response::Scraped { .. } => {}
         }
     }
 
-    fn done(&mut self, result: Result<Announced, Failure>) {
+    fn done(&mut self, result: Result<Answer, Failure>) {
         self.repeat_at = None;
         self.outputs.push_back(Output::Done(result));
     }
@@ -194,6 +212,8 @@ impl Exchange {
 
 #[cfg(test)]
 mod tests {
+    use torrent::tracker::{Announce, Announced, Scraped};
+
     use super::*;
 
     fn announce() -> Announce {
@@ -220,7 +240,12 @@ mod tests {
 
     impl Talk {
         fn new(connection: Option<Connection>, now: Instant) -> Talk {
-            let exchange = Exchange::new(announce(), "/announce", false, connection, 1, now);
+            let ask = Ask::Announce(Box::new(announce()));
+            Talk::about(ask, connection, now)
+        }
+
+        fn about(ask: Ask, connection: Option<Connection>, now: Instant) -> Talk {
+            let exchange = Exchange::new(ask, "/announce", false, connection, 1, now);
             Talk {
                 exchange,
                 start: now,
@@ -287,11 +312,58 @@ mod tests {
             transaction,
             answer: answer.clone(),
         });
-        assert_eq!(talk.exchange.poll(), Some(Output::Done(Ok(answer))));
+        assert_eq!(
+            talk.exchange.poll(),
+            Some(Output::Done(Ok(Answer::Announced(answer))))
+        );
         assert_eq!(
             (talk.exchange.deadline(), talk.exchange.poll()),
             (None, None)
         );
+    }
+
+    #[test]
+    fn a_scrape_is_answered_with_counts() {
+        let now = Instant::now();
+        for counts in [
+            vec![],
+            vec![Scraped {
+                complete: 1,
+                incomplete: 2,
+                downloaded: 3,
+            }],
+        ] {
+            let mut talk = Talk::about(Ask::Scrape([1; 20]), None, now);
+            let Request::Connect { transaction } = talk.sent() else {
+                panic!("a connect request")
+            };
+            talk.answer(Response::Connected {
+                transaction,
+                connection: 77,
+            });
+            let Request::Scrape {
+                connection: 77,
+                transaction,
+                info_hashes,
+            } = talk.sent()
+            else {
+                panic!("a scrape")
+            };
+            assert_eq!(info_hashes, [[1; 20]]);
+            let answer = Announced::default();
+            talk.answer(Response::Announced {
+                transaction,
+                answer,
+            });
+            assert_eq!(talk.exchange.poll(), None, "that was not asked");
+            talk.answer(Response::Scraped {
+                transaction,
+                counts: counts.clone(),
+            });
+            let unlisted = Failure::Tracker(TrackerError::Unlisted);
+            let expected = counts.first().copied().map(Answer::Scraped).ok_or(unlisted);
+            assert_eq!(talk.exchange.poll(), Some(Output::Done(expected)));
+        }
     }
 
     #[test]

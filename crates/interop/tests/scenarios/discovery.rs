@@ -52,6 +52,36 @@ fn libtorrent_finds_starling_through_starlings_dht() {
 }
 
 #[test]
+fn transmission_finds_starling_through_starlings_dht() {
+    let s = Scenario::new();
+    let (film, other) = (s.file("film.mkv", 3_000_000), s.file("other.bin", 100_000));
+    let torrent = s.torrent_without_tracker(&film, Kind::V1);
+    let node = s
+        .starling()
+        .with_dht(&[])
+        .seeds(&s.torrent_without_tracker(&other, Kind::V1));
+    let _seed = s.starling().with_dht(&[&node]).seeds(&torrent);
+    s.transmission_with_dht(&node, Role::get(&torrent.magnet))
+        .receives(&film, crate::PATIENT);
+}
+
+#[test]
+fn starling_finds_transmission_through_the_dht() {
+    let s = Scenario::new();
+    let (film, other) = (s.file("film.mkv", 3_000_000), s.file("other.bin", 100_000));
+    let torrent = s.torrent_without_tracker(&film, Kind::V1);
+    let node = s
+        .starling()
+        .with_dht(&[])
+        .seeds(&s.torrent_without_tracker(&other, Kind::V1));
+    let _seed = s.transmission_with_dht(&node, Role::Seed(torrent.clone()));
+    s.starling()
+        .with_dht(&[&node])
+        .start(Role::get(&torrent.magnet))
+        .receives(&film, crate::PATIENT);
+}
+
+#[test]
 fn starling_finds_libtorrent_on_the_lan() {
     let s = Scenario::new();
     s.lan();

@@ -20,6 +20,7 @@ mod resume;
 mod trackers;
 mod urls;
 mod utp;
+mod values;
 mod watching;
 mod webseeds;
 

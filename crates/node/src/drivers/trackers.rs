@@ -1,5 +1,7 @@
 //! The loop around a transfer's tracker announcer: HTTP and UDP announces, each to one address of
-//! each family.
+//! each family. What trackers are asked beside is in `trackers/scrape.rs`.
+
+mod scrape;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +12,9 @@ use std::time::Instant;
 use discovery::external::Voter;
 use discovery::tracker::rules::{Scheme, TrackerUrl};
 use discovery::tracker::udp::{self, Connection, Exchange};
-use discovery::tracker::{AnnounceId, Announcer, Config, Failure, Input, Output, Stats};
+use discovery::tracker::{
+    AnnounceId, Announcer, Answer, Ask, Config, Failure, Input, Output, Stats,
+};
 use link::proxy::{ProxyError, Relay, Target};
 use swarm::{Source, TorrentId};
 use tokio::sync::Notify;
@@ -64,6 +68,7 @@ pub(crate) struct Trackers {
     due: RefCell<BTreeSet<(Instant, TorrentId)>>,
     running: Cell<usize>,
     timer: Notify,
+    scraped: RefCell<scrape::Scrapes>,
 }
 
 impl Following {
@@ -162,6 +167,10 @@ impl Following {
             }
         }
         drop(all);
+        let says_nothing = |answer: &Announced| answer.complete.or(answer.incomplete).is_none();
+        if result.as_ref().is_ok_and(says_nothing) {
+            driver.scrape(self.torrent, url);
+        }
         self.tell(driver, Input::Announced { id, result });
     }
 
@@ -293,19 +302,45 @@ async fn announce_to(
     url: TrackerUrl,
     announce: Announce,
 ) {
+    let mut reported = false;
+    let ask = Ask::Announce(Box::new(announce));
+    let failure = ask_each(&driver, &url, &ask, |addr, answer| {
+        if let Answer::Announced(answer) = answer {
+            if let (Some(by), Some(ip)) = (addr, answer.external_ip) {
+                driver.vote_as(Voter::Tracker, by, ip);
+            }
+            following.heard_of(&driver, id, &url, Ok(answer));
+            reported = true;
+        }
+    });
+    let failure = failure.await;
+    if !reported {
+        following.heard_of(&driver, id, &url, Err(failure));
+    }
+}
+
+/// Asks a tracker at an address of each family it has, and passes on each answer, with the address it is from if that
+/// is known. Answers what went wrong, if anything did.
+async fn ask_each(
+    driver: &Rc<Driver>,
+    url: &TrackerUrl,
+    ask: &Ask,
+    mut heard: impl FnMut(Option<IpAddr>, Answer),
+) -> Failure {
     let unreachable = |why: String| Failure::Unreachable(why);
-    if let Some(result) = through_proxy(&driver, &url, &announce).await {
-        return following.heard_of(&driver, id, &url, result);
+    let mut failure = unreachable("its name has no address".to_owned());
+    match through_proxy(driver, url, ask).await {
+        Some(Ok(answer)) => {
+            heard(None, answer);
+            return failure;
+        }
+        Some(Err(failure)) => return failure,
+        None => {}
     }
     let addrs = match driver.look_up(url.host(), url.port()).await {
         Ok(addrs) => addrs,
-        Err(error) => {
-            let result = Err(unreachable(error.to_string()));
-            return following.tell(&driver, Input::Announced { id, result });
-        }
+        Err(error) => return unreachable(error.to_string()),
     };
-    let mut failure = unreachable("its name has no address".to_owned());
-    let mut reported = false;
     for v6 in [false, true] {
         let Some(&addr) = addrs.iter().find(|a| a.is_ipv6() == v6) else {
             continue;
@@ -319,33 +354,23 @@ async fn announce_to(
         }
         let result = match url.may_be_at(addr.ip()) {
             Err(error) => Err(unreachable(error.to_string())),
-            Ok(()) if url.scheme() == Scheme::Udp => {
-                over_udp(&driver, addr, &url, announce.clone()).await
-            }
-            Ok(()) => over_http(&driver, Some(v6), &url, &announce).await,
+            Ok(()) if url.scheme() == Scheme::Udp => over_udp(driver, addr, url, ask).await,
+            Ok(()) => over_http(driver, Some(v6), url, ask).await,
         };
         match result {
-            Ok(answer) => {
-                if let Some(ip) = answer.external_ip {
-                    driver.vote_as(Voter::Tracker, addr.ip(), ip);
-                }
-                following.heard_of(&driver, id, &url, Ok(answer));
-                reported = true;
-            }
+            Ok(answer) => heard(Some(addr.ip()), answer),
             Err(why) => failure = why,
         }
     }
-    if !reported {
-        following.heard_of(&driver, id, &url, Err(failure));
-    }
+    failure
 }
 
-/// One announce through the proxy, which finds the tracker; `None`: it does not go through one.
+/// One question through the proxy, which finds the tracker; `None`: it does not go through one.
 async fn through_proxy(
     driver: &Driver,
     url: &TrackerUrl,
-    announce: &Announce,
-) -> Option<Result<Announced, Failure>> {
+    ask: &Ask,
+) -> Option<Result<Answer, Failure>> {
     let proxy = driver.egress.proxy.as_ref()?;
     let target = Target::new(url.host(), url.port());
     if let Target::Addr(addr) = target {
@@ -361,11 +386,11 @@ async fn through_proxy(
         }
     }
     if url.scheme() != Scheme::Udp {
-        return Some(over_http(driver, None, url, announce).await);
+        return Some(over_http(driver, None, url, ask).await);
     }
     let relay = Relay::open(&driver.egress, proxy).await;
     Some(match relay {
-        Ok(relay) => over_relay(&relay, &target, url, announce.clone()).await,
+        Ok(relay) => over_relay(&relay, &target, url, ask).await,
         Err(ProxyError::NoDatagrams) if !driver.egress.required => return None,
         Err(error) => Err(Failure::Unreachable(error.to_string())),
     })
@@ -375,10 +400,10 @@ async fn over_relay(
     relay: &Relay,
     target: &Target,
     url: &TrackerUrl,
-    announce: Announce,
-) -> Result<Announced, Failure> {
+    ask: &Ask,
+) -> Result<Answer, Failure> {
     let v6 = matches!(target, Target::Addr(addr) if addr.is_ipv6());
-    let mut exchange = exchange(announce, url, v6, None)?;
+    let mut exchange = exchange(ask, url, v6, None)?;
     let mut buf = [0; PACKET];
     loop {
         while let Some(output) = exchange.poll() {
@@ -405,7 +430,7 @@ async fn over_relay(
 }
 
 fn exchange(
-    announce: Announce,
+    ask: &Ask,
     url: &TrackerUrl,
     v6: bool,
     known: Option<Connection>,
@@ -413,30 +438,38 @@ fn exchange(
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).map_err(|e| Failure::Unreachable(e.to_string()))?;
     let (seed, now) = (u64::from_le_bytes(seed), Instant::now());
-    Ok(Exchange::new(announce, url.path(), v6, known, seed, now))
+    let ask = ask.clone();
+    Ok(Exchange::new(ask, url.path(), v6, known, seed, now))
 }
 
 async fn over_http(
     driver: &Driver,
     v6: Option<bool>,
     url: &TrackerUrl,
-    announce: &Announce,
-) -> Result<Announced, Failure> {
-    let url = http::announce_url(url.as_str(), announce);
+    ask: &Ask,
+) -> Result<Answer, Failure> {
+    let asked = match ask {
+        Ask::Announce(announce) => http::announce_url(url.as_str(), announce),
+        Ask::Scrape(info_hash) => http::scrape_url(url.as_str(), info_hash)
+            .ok_or_else(|| Failure::Unreachable("it counts for nobody".to_owned()))?,
+    };
     let body = driver
         .web
-        .get(&url, Trust::Stranger, v6, MOST_ANNOUNCE)
+        .get(&asked, Trust::Stranger, v6, MOST_ANNOUNCE)
         .await;
     let body = body.map_err(|error| Failure::Unreachable(error.to_string()))?;
-    Ok(http::parse(&body)?)
+    Ok(match ask {
+        Ask::Announce(_) => Answer::Announced(http::parse(&body)?),
+        Ask::Scrape(info_hash) => Answer::Scraped(http::parse_scrape(&body, info_hash)?),
+    })
 }
 
 async fn over_udp(
     driver: &Driver,
     addr: SocketAddr,
     url: &TrackerUrl,
-    announce: Announce,
-) -> Result<Announced, Failure> {
+    ask: &Ask,
+) -> Result<Answer, Failure> {
     let io = |error: std::io::Error| Failure::Unreachable(error.to_string());
     let any: IpAddr = if addr.is_ipv4() {
         [0, 0, 0, 0].into()
@@ -446,7 +479,7 @@ async fn over_udp(
     let socket = driver.egress.udp((any, 0).into()).map_err(io)?;
     socket.connect(addr).await.map_err(io)?;
     let known = driver.trackers.connections.borrow().get(&addr).copied();
-    let mut exchange = exchange(announce, url, addr.is_ipv6(), known)?;
+    let mut exchange = exchange(ask, url, addr.is_ipv6(), known)?;
     let mut buf = [0; PACKET];
     loop {
         while let Some(output) = exchange.poll() {

@@ -146,13 +146,16 @@ impl Driver {
     }
 
     /// How its trackers are, in the order of their tiers.
-    pub fn tracker_states(&self, id: TorrentId, tiers: &[Vec<String>]) -> Vec<Tracker> {
+    ///
+    /// Those of a transfer that does not announce are asked how many take part in it, now and then.
+    pub fn tracker_states(self: &Rc<Self>, id: TorrentId, tiers: &[Vec<String>]) -> Vec<Tracker> {
         let followings = self.followings.borrow();
         let following = followings.get(&id);
         let mut shown = Vec::new();
         for (tier, urls) in (0..).zip(tiers) {
             for url in urls {
                 let heard = following.and_then(|following| following.heard_from(url));
+                let counts = self.counts(id, url, following.is_none());
                 shown.push(Tracker {
                     url: url.clone(),
                     tier,
@@ -162,8 +165,14 @@ impl Driver {
                         None => TrackerState::Idle,
                     },
                     message: heard.as_ref().and_then(|heard| heard.message.clone()),
-                    seeds: heard.as_ref().and_then(|heard| heard.seeds),
-                    leeches: heard.as_ref().and_then(|heard| heard.leeches),
+                    seeds: heard
+                        .as_ref()
+                        .and_then(|heard| heard.seeds)
+                        .or(counts.map(|counts| counts.complete)),
+                    leeches: heard
+                        .as_ref()
+                        .and_then(|heard| heard.leeches)
+                        .or(counts.map(|counts| counts.incomplete)),
                     peers: heard.as_ref().map_or(0, |heard| heard.peers),
                     next_at: None,
                 });

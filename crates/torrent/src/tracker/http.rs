@@ -1,4 +1,4 @@
-//! Announces over HTTP: the URL to ask for, and the dictionary that comes back (BEP 3, 7, 23, 24, 31).
+//! Announces and scrapes over HTTP: the URL to ask for, and the dictionary that comes back (BEP 3, 7, 23, 24, 31, 48).
 
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{
     Announce, Announced, DEFAULT_INTERVAL, Event, MAX_INTERVAL, MAX_PEERS, MAX_TRACKER_ID_LEN,
-    Retry, TrackerError, compact, printable,
+    Retry, Scraped, TrackerError, compact, printable,
 };
 use crate::bencode::{self, Dict, Value};
 
@@ -62,6 +62,65 @@ pub fn announce_url(tracker: &str, announce: &Announce) -> String {
     url
 }
 
+/// The URL that asks the tracker at `tracker` how many take part in a torrent: `announce` at the beginning of the last
+/// part of its path becomes `scrape` (BEP 48). `None`: the tracker cannot be asked.
+pub fn scrape_url(tracker: &str, info_hash: &[u8; 20]) -> Option<String> {
+    let base = tracker.split('#').next().unwrap_or_default();
+    let (path, query) = base.split_once('?').unwrap_or((base, ""));
+    let (folder, last) = path.rsplit_once('/')?;
+    let rest = last.strip_prefix("announce")?;
+    let mut url = format!("{folder}/scrape{rest}?");
+    if !query.is_empty() {
+        url.push_str(query);
+        url.push('&');
+    }
+    url.push_str("info_hash=");
+    push_escaped(&mut url, info_hash);
+    Some(url)
+}
+
+/// Reads the body of the answer to [`scrape_url`].
+///
+/// # Errors
+/// As [`parse`]; [`TrackerError::Unlisted`] if it says nothing of this torrent.
+pub fn parse_scrape(body: &[u8], info_hash: &[u8; 20]) -> Result<Scraped, TrackerError> {
+    let root = read(body)?;
+    let dict = root.as_dict().ok_or(TrackerError::NotDict)?;
+    refusal(&dict)?;
+    let files = dict.get("files").and_then(|files| files.as_dict());
+    let counts = files.and_then(|files| files.get(info_hash));
+    let counts = counts.ok_or(TrackerError::Unlisted)?;
+    let count = |key| {
+        let count = counts.get(key).and_then(|count| count.as_uint());
+        count.and_then(|count| u32::try_from(count).ok())
+    };
+    Ok(Scraped {
+        complete: count("complete").ok_or(TrackerError::Unlisted)?,
+        incomplete: count("incomplete").ok_or(TrackerError::Unlisted)?,
+        downloaded: count("downloaded").unwrap_or(0),
+    })
+}
+
+fn read(body: &[u8]) -> Result<Value<'_>, TrackerError> {
+    let limits = bencode::Limits {
+        elements: MAX_ELEMENTS,
+        ..bencode::Limits::LENIENT
+            .size(MAX_RESPONSE_LEN)
+            .depth(MAX_DEPTH)
+    };
+    Ok(bencode::parse(body, limits)?)
+}
+
+fn refusal(dict: &Dict<'_>) -> Result<(), TrackerError> {
+    let Some(reason) = dict.get("failure reason") else {
+        return Ok(());
+    };
+    Err(TrackerError::Refused {
+        reason: printable(reason.as_bytes().unwrap_or_default()),
+        retry: dict.get("retry in").and_then(retry),
+    })
+}
+
 /// Percent-encodes all but the unreserved characters (RFC 3986 §2.3).
 fn push_escaped(url: &mut String, bytes: &[u8]) {
     for &byte in bytes {
@@ -79,21 +138,9 @@ fn push_escaped(url: &mut String, bytes: &[u8]) {
 /// # Errors
 /// A refusal in the tracker's words, or a body that is no bencoded dictionary.
 pub fn parse(body: &[u8]) -> Result<Announced, TrackerError> {
-    let limits = bencode::Limits {
-        elements: MAX_ELEMENTS,
-        ..bencode::Limits::LENIENT
-            .size(MAX_RESPONSE_LEN)
-            .depth(MAX_DEPTH)
-    };
-    let root = bencode::parse(body, limits)?;
+    let root = read(body)?;
     let dict = root.as_dict().ok_or(TrackerError::NotDict)?;
-    if let Some(reason) = dict.get("failure reason") {
-        let reason = printable(reason.as_bytes().unwrap_or_default());
-        return Err(TrackerError::Refused {
-            reason,
-            retry: dict.get("retry in").and_then(retry),
-        });
-    }
+    refusal(&dict)?;
     let count = |key| {
         dict.get(key)
             .and_then(|n| n.as_uint())
@@ -221,6 +268,46 @@ mod tests {
                 "{url}"
             );
         }
+    }
+
+    #[test]
+    fn a_scrape_goes_where_bep_48_says() {
+        let hash = *b"xxxxxxxxxxxxxxxxxxxx";
+        for (tracker, scrape) in [
+            ("http://t/announce", Some("http://t/scrape?info_hash=")),
+            (
+                "http://t/x/announce.php?k=1#f",
+                Some("http://t/x/scrape.php?k=1&info_hash="),
+            ),
+            ("http://t/announce/x", None),
+            ("http://t/xannounce", None),
+            ("http://t/a?x=/announce", None),
+        ] {
+            let expected = scrape.map(|start| format!("{start}xxxxxxxxxxxxxxxxxxxx"));
+            assert_eq!(scrape_url(tracker, &hash), expected, "{tracker}");
+        }
+    }
+
+    #[test]
+    fn the_answer_of_bep_48_is_read() {
+        let body = b"d5:filesd20:xxxxxxxxxxxxxxxxxxxxd8:completei11e10:downloadedi13772e10:incompletei19ee\
+            20:yyyyyyyyyyyyyyyyyyyyd8:completei21e10:downloadedi206e10:incompletei20eeee";
+        let counts = Scraped {
+            complete: 11,
+            incomplete: 19,
+            downloaded: 13772,
+        };
+        assert_eq!(parse_scrape(body, b"xxxxxxxxxxxxxxxxxxxx"), Ok(counts));
+        assert_eq!(
+            parse_scrape(body, b"zzzzzzzzzzzzzzzzzzzz"),
+            Err(TrackerError::Unlisted)
+        );
+        let refused = parse_scrape(b"d14:failure reason2:noe", b"xxxxxxxxxxxxxxxxxxxx");
+        assert!(matches!(refused, Err(TrackerError::Refused { .. })));
+        assert_eq!(
+            parse_scrape(b"le", b"xxxxxxxxxxxxxxxxxxxx"),
+            Err(TrackerError::NotDict)
+        );
     }
 
     #[test]

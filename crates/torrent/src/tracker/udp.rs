@@ -7,17 +7,21 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{
-    Announce, Announced, Event, MAX_INTERVAL, MAX_PEERS, TrackerError, compact, printable,
+    Announce, Announced, Event, MAX_INTERVAL, MAX_PEERS, Scraped, TrackerError, compact, printable,
 };
 
 /// What a connect request starts with (BEP 15).
 pub const PROTOCOL_ID: u64 = 0x0417_2710_1980;
+
+/// Most torrents in a scrape (BEP 15).
+pub const MAX_SCRAPED: usize = 74;
 
 /// Length of an announce request without options, in bytes.
 const ANNOUNCE_LEN: usize = 98;
 
 const CONNECT: u32 = 0;
 const ANNOUNCE: u32 = 1;
+const SCRAPE: u32 = 2;
 const ERROR: u32 = 3;
 
 /// A packet to a tracker.
@@ -38,6 +42,15 @@ pub enum Request {
         announce: Box<Announce>,
         /// Path and query of the tracker's URL (BEP 41); may be empty.
         url_data: Vec<u8>,
+    },
+    /// How many take part in these torrents?
+    Scrape {
+        /// What the answer to the connect request said.
+        connection: u64,
+        /// Chosen at random, comes back in the answer.
+        transaction: u32,
+        /// At most [`MAX_SCRAPED`].
+        info_hashes: Vec<[u8; 20]>,
     },
 }
 
@@ -66,6 +79,16 @@ impl Request {
                     out.extend_from_slice(part);
                 }
             }
+            Request::Scrape {
+                connection,
+                transaction,
+                info_hashes,
+            } => {
+                out.extend(connection.to_be_bytes());
+                out.extend(SCRAPE.to_be_bytes());
+                out.extend(transaction.to_be_bytes());
+                out.extend(info_hashes.iter().flatten());
+            }
         }
         out
     }
@@ -93,6 +116,17 @@ impl Request {
                     url_data: url_data(options),
                 })
             }
+            SCRAPE => Ok(Request::Scrape {
+                connection: be64(head, 0),
+                transaction,
+                info_hashes: rest
+                    .as_chunks()
+                    .0
+                    .iter()
+                    .copied()
+                    .take(MAX_SCRAPED)
+                    .collect(),
+            }),
             action => Err(TrackerError::Action(action)),
         }
     }
@@ -180,6 +214,13 @@ pub enum Response {
         /// The answer.
         answer: Announced,
     },
+    /// So many take part.
+    Scraped {
+        /// That of the request.
+        transaction: u32,
+        /// In the order of the request; at most [`MAX_SCRAPED`].
+        counts: Vec<Scraped>,
+    },
     /// No.
     Error {
         /// That of the request.
@@ -195,6 +236,7 @@ impl Response {
         match self {
             Response::Connected { transaction, .. }
             | Response::Announced { transaction, .. }
+            | Response::Scraped { transaction, .. }
             | Response::Error { transaction, .. } => *transaction,
         }
     }
@@ -222,6 +264,18 @@ impl Response {
                 }
                 for &peer in answer.peers.iter().filter(|peer| peer.is_ipv6() == v6) {
                     compact::push(&mut out, peer);
+                }
+            }
+            Response::Scraped {
+                transaction,
+                counts,
+            } => {
+                out.extend(SCRAPE.to_be_bytes());
+                out.extend(transaction.to_be_bytes());
+                for one in counts {
+                    for count in [one.complete, one.downloaded, one.incomplete] {
+                        out.extend(count.to_be_bytes());
+                    }
                 }
             }
             Response::Error {
@@ -269,6 +323,20 @@ impl Response {
                     answer,
                 })
             }
+            SCRAPE => Ok(Response::Scraped {
+                transaction,
+                counts: body
+                    .as_chunks::<12>()
+                    .0
+                    .iter()
+                    .map(|one| Scraped {
+                        complete: be32(one, 0),
+                        downloaded: be32(one, 4),
+                        incomplete: be32(one, 8),
+                    })
+                    .take(MAX_SCRAPED)
+                    .collect(),
+            }),
             ERROR => Ok(Response::Error {
                 transaction,
                 message: printable(body),
