@@ -50,7 +50,9 @@ pub use settings::{
     Battery, BatteryAction, ClockTime, Connections, Day, DiskReserve, Goals, Limits, Metered,
     MeteredAction, Queue, Settings, SettingsPatch, WatchFolder, Window,
 };
-pub use status::{Blocking, LoginLink, Metrics, Network, Session, SessionBody, Status, Totals};
+pub use status::{
+    Blocking, Dht, LoginLink, Metrics, Network, Session, SessionBody, Status, Totals,
+};
 pub use table::{Row, Table};
 pub use transfer::{Cause, Progress, State, Transfer};
 pub use view::{

@@ -83,6 +83,29 @@ pub struct Network {
     pub blocking: Option<Blocking>,
     /// What a person should know of it, in sentences: what is off and why, what does not answer.
     pub notes: Vec<String>,
+    /// The node of the DHT; `null`: it is off.
+    pub dht: Option<Dht>,
+    /// The addresses that others see it at, as far as enough of them agree.
+    pub external: Vec<String>,
+}
+
+/// A node of the DHT, the network that finds peers without a tracker.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Dht {
+    /// What it is doing, in words.
+    pub state: String,
+    /// Nodes known.
+    pub nodes: u32,
+    /// Of these, nodes that have answered or asked lately.
+    pub good: u32,
+    /// Of the good ones, those whose id follows from their address, as it should (BEP 42).
+    pub verified: u32,
+    /// Whether other nodes reach it; `null`: not known yet.
+    pub reachable: Option<bool>,
+    /// Values kept for others (BEP 44).
+    pub values: u32,
+    /// Peers remembered for others.
+    pub peers: u32,
 }
 
 /// Addresses that are left alone.

@@ -295,6 +295,13 @@ impl Dht {
         self.v6.as_ref().map(|node| node.id)
     }
 
+    /// Takes nodes for known, as if they had answered just now: for simulated worlds that begin in the middle.
+    pub fn acquaint(&mut self, now: Instant, nodes: &[NodeInfo]) {
+        for node in self.families_mut() {
+            node.acquaint(now, nodes);
+        }
+    }
+
     /// Nodes worth saving for the next run.
     pub fn nodes(&self, now: Instant) -> Vec<NodeInfo> {
         self.families()

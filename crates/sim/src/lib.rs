@@ -9,6 +9,7 @@
 //! [`scenario::ALL`] is the list of what is tried; `cargo xtask sim` runs one of them.
 
 pub mod content;
+pub mod crowd;
 pub mod dht;
 pub mod disk;
 pub mod eve;

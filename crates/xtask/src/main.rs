@@ -34,7 +34,7 @@ const TASKS: &[Task] = &[
     Task {
         name: "bench",
         args: "[CASE...] [--quick]",
-        about: "speed and memory beside other clients, as Markdown tables; cases: swarm, create, memory, daemon",
+        about: "speed and memory beside other clients, as Markdown tables; cases: swarm, create, memory, daemon, dht",
         run: bench::run,
     },
     Task {
@@ -45,8 +45,8 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "sim",
-        args: "[SCENARIO] [--seed SEED]",
-        about: "the engines in a simulated world; a seed replays a run",
+        args: "[SCENARIO] [--seed SEED] | dht [--nodes N] [--lookups N]",
+        about: "the engines in a simulated world; a seed replays a run; dht: a DHT of any size",
         run: sim::run,
     },
     Task {

@@ -64,13 +64,10 @@ fn lines(status: &api::Status) -> Vec<String> {
     )];
     let mut line = |name: &str, text: String| lines.push(format!("{name:<9} {text}"));
     line("home", status.home.clone());
-    line("peers", {
-        let dht = match totals.dht_nodes {
-            0 => String::new(),
-            nodes => format!("; {}", count(nodes as usize, "DHT node")),
-        };
-        format!("reach it at {}{dht}", status.listening.join(", "))
-    });
+    line(
+        "peers",
+        format!("reach it at {}", status.listening.join(", ")),
+    );
     line("API", status.api.join(", "));
     if let Some(content) = &status.content {
         line("content", content.clone());
@@ -129,6 +126,12 @@ fn lines(status: &api::Status) -> Vec<String> {
         if let Some(trouble) = &blocking.trouble {
             line("warning", trouble.clone());
         }
+    }
+    if !status.network.external.is_empty() {
+        line("seen at", status.network.external.join(", "));
+    }
+    if let Some(dht) = &status.network.dht {
+        line("DHT", dht.state.clone());
     }
     for note in &status.network.notes {
         line("network", note.clone());

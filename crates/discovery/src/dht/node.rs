@@ -167,6 +167,16 @@ impl Node {
         }
     }
 
+    /// Takes nodes for known, without having asked them.
+    pub(super) fn acquaint(&mut self, now: Instant, nodes: &[NodeInfo]) {
+        for node in nodes.iter().filter(|node| node.addr.is_ipv4() == self.v4) {
+            self.table.answered(now, *node);
+        }
+        self.tried = true;
+        self.bootstrap_at = now + RETRY.1;
+        self.refresh_at = now + RETRY.1;
+    }
+
     /// Whether it may soon know nodes, though it does not yet.
     pub(super) fn is_settling(&self) -> bool {
         !self.tried || self.bootstrap.is_some()

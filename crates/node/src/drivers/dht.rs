@@ -1,6 +1,7 @@
 //! The loop around the DHT engine: names resolved for it, searches kept going for every transfer.
 
 mod searches;
+mod state;
 mod values;
 
 use std::cell::RefCell;
@@ -38,6 +39,8 @@ pub(crate) struct DhtDriver {
     timer: Notify,
     searches: RefCell<Searches>,
     values: RefCell<Values>,
+    /// The host to begin with that could not be looked up last, and why.
+    unresolved: RefCell<Option<String>>,
     announce: AnnounceAs,
     /// What marks the answers of nodes that the proxy was told by name.
     by_name: [u8; 8],
@@ -85,6 +88,7 @@ impl DhtDriver {
             timer: Notify::new(),
             searches: RefCell::default(),
             values: RefCell::default(),
+            unresolved: RefCell::default(),
             announce: AnnounceAs { port, implied },
             by_name,
         })
@@ -119,8 +123,12 @@ impl DhtDriver {
                     return;
                 }
                 tokio::task::spawn_local(async move {
-                    let addrs = driver.look_up(&name, port).await.unwrap_or_default();
+                    let found = driver.look_up(&name, port).await;
                     if let Some(dht) = &driver.dht {
+                        let failure = found.as_ref().err();
+                        let failure = failure.map(|error| format!("{name}: {error}"));
+                        dht.unresolved.replace(failure);
+                        let addrs = found.unwrap_or_default();
                         dht.tell(&driver, Input::Resolved(&addrs));
                     }
                 });

@@ -14,6 +14,17 @@ use super::Driver;
 #[derive(Default)]
 pub(crate) struct Outside(RefCell<External>);
 
+impl Outside {
+    /// Our addresses, as far as they are known.
+    pub fn addresses(&self) -> Vec<String> {
+        let external = self.0.borrow();
+        let v4 = external.v4().map(|ip| ip.to_string());
+        v4.into_iter()
+            .chain(external.v6().map(|ip| ip.to_string()))
+            .collect()
+    }
+}
+
 impl Driver {
     /// A peer at `from` says that it sees us at `claimed` (BEP 10, `yourip`).
     pub fn vote(self: &Rc<Self>, from: IpAddr, claimed: IpAddr) {

@@ -136,6 +136,8 @@ impl Driver {
             proxy_required: self.egress.required,
             port_mapping: self.ports.words(),
             blocking: self.blocking.shown(),
+            dht: self.dht.as_ref().map(|dht| dht.state()),
+            external: self.outside.addresses(),
             notes: self
                 .interface_words()
                 .into_iter()
