@@ -51,7 +51,7 @@ pub use settings::{
     MeteredAction, Queue, Settings, SettingsPatch, WatchFolder, Window,
 };
 pub use status::{
-    Blocking, Dht, LoginLink, Metrics, Network, Session, SessionBody, Status, Totals,
+    Blocking, Dht, LoginLink, Metrics, Network, Port, PortIs, Session, SessionBody, Status, Totals,
 };
 pub use table::{Row, Table};
 pub use transfer::{Cause, Progress, State, Transfer};

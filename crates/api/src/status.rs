@@ -79,6 +79,8 @@ pub struct Network {
     pub proxy_required: bool,
     /// Whether the router passes our port on to us, in words; `null`: it is not asked to.
     pub port_mapping: Option<String>,
+    /// Whether others reach our ports, as far as it is known.
+    pub ports: Vec<Port>,
     /// What the block list does; `null`: there is none.
     pub blocking: Option<Blocking>,
     /// What a person should know of it, in sentences: what is off and why, what does not answer.
@@ -106,6 +108,33 @@ pub struct Dht {
     pub values: u32,
     /// Peers remembered for others.
     pub peers: u32,
+}
+
+/// Whether others reach a port of ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Port {
+    /// `TCP` or `UDP`.
+    pub protocol: String,
+    /// `IPv4` or `IPv6`.
+    pub family: String,
+    /// Its number.
+    pub port: u16,
+    /// What is known.
+    pub state: PortIs,
+    /// The same in words, with what to do.
+    pub words: String,
+}
+
+/// What is known of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PortIs {
+    /// Somebody from outside came in within the last hour.
+    Open,
+    /// Peers tried and did not get through.
+    Closed,
+    /// Too few tried.
+    Unknown,
 }
 
 /// Addresses that are left alone.

@@ -8,5 +8,6 @@ pub mod blocklist;
 pub mod dht;
 pub mod external;
 pub mod lsd;
+pub mod ports;
 pub mod scope;
 pub mod tracker;

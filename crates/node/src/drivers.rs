@@ -16,6 +16,7 @@ pub(crate) mod local;
 pub(crate) mod manage;
 pub(crate) mod ports;
 pub(crate) mod proxy;
+pub(crate) mod reach;
 pub(crate) mod reading;
 pub(crate) mod report;
 pub(crate) mod reuse;
@@ -38,6 +39,7 @@ use store::{BlockRun, Done, READ_MAX, ReadBuf, Store, StoreError};
 use swarm::{ConnId, Input, Output, PieceDigest, Session, TorrentId};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Notify, oneshot};
+use torrent::extension::Transport;
 use torrent::metainfo::Info;
 use torrent::wire::BlockRef;
 
@@ -76,6 +78,7 @@ pub(crate) struct Driver {
     pub proxy: proxy::Proxying,
     pub ports: ports::Ports,
     pub doors: interface::Doors,
+    pub reach: reach::Reach,
     pub blocking: Rc<blocking::Blocking>,
     pub listening: SocketAddr,
     roads: RefCell<BTreeMap<ConnId, Rc<Road>>>,
@@ -159,6 +162,7 @@ impl Driver {
             proxy: proxy::Proxying::default(),
             ports: ports::Ports::default(),
             doors: interface::Doors::default(),
+            reach: reach::Reach::default(),
             blocking,
             egress: parts.egress,
             listening: parts.listening,
@@ -463,6 +467,7 @@ pub(crate) async fn accept(driver: Rc<Driver>, listener: tokio::net::TcpListener
             Ok((_, addr)) if driver.blocking.blocks(addr.ip()) => {}
             Ok((stream, addr)) => {
                 link::tcp::tune(&stream);
+                driver.came_in(Transport::Tcp, addr.ip());
                 let wire = Wire::Tcp(stream);
                 let (_, road) = driver.arrived(addr, &wire);
                 let accepted = road::accept(driver.clone(), road, wire);

@@ -288,6 +288,7 @@ async fn begin(config: Config, keep: Keep, events: EventSink) -> Result<Rc<Drive
         listen_port: listening.port(),
         dht_port: dht.as_ref().map_or(0, |_| datagrams.port()),
         hole_punching: config.utp,
+        dialback: config.proxy.is_none(),
         limit_down: config.limit_down,
         limit_up: config.limit_up,
         ..swarm::Config::default()
@@ -323,6 +324,7 @@ async fn begin(config: Config, keep: Keep, events: EventSink) -> Result<Rc<Drive
     if let Some(path) = config.block_list {
         tokio::task::spawn_local(drivers::blocking::run(driver.clone(), path));
     }
+    tokio::task::spawn_local(drivers::reach::run(driver.clone()));
     if config.port_mapping {
         tokio::task::spawn_local(drivers::ports::run(driver.clone()));
     }

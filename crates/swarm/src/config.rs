@@ -42,6 +42,8 @@ pub struct Config {
     pub peer_exchange: bool,
     /// uTP is there, so that peers can be dialled at the moment when they dial us (BEP 55).
     pub hole_punching: bool,
+    /// Peers may ask us to dial them back, and we may ask them: only where dials leave directly.
+    pub dialback: bool,
 }
 
 impl Default for Config {
@@ -63,6 +65,7 @@ impl Default for Config {
             max_outstanding: 512,
             peer_exchange: true,
             hole_punching: true,
+            dialback: false,
         }
     }
 }

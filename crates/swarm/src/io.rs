@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use torrent::extension::{DialOutcome, Dialback, Transport};
 use torrent::ids::{InfoHashes, Sha1Hash, Sha256Hash};
 use torrent::metainfo::{Info, PieceLayers};
 use torrent::wire::{BlockRef, Handshake, Message};
@@ -175,6 +176,8 @@ pub enum Input {
     BlockSent(ConnId, BlockRef),
     /// A block we meant to send could not be read.
     BlockUnreadable(ConnId, BlockRef),
+    /// What is to be said to a peer about dialling back: a question or an answer.
+    Dialback(ConnId, Dialback),
     /// The connection is gone.
     Disconnected(ConnId),
 
@@ -285,6 +288,19 @@ pub enum Event {
     DhtNode(SocketAddr),
     /// The peer at the first address says that it sees us at the second (BEP 10, `yourip`).
     SeenAs(SocketAddr, IpAddr),
+    /// A peer and dialling back.
+    Dialback(ConnId, DialbackEvent),
+}
+
+/// What a peer has to do with dialling back (`sl_dialback`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DialbackEvent {
+    /// It dials back if it is asked; where it is.
+    Offered(IpAddr),
+    /// It asks to be dialled here, and waits for an answer.
+    Wanted(Transport, SocketAddr),
+    /// It says what came of what we asked for; where it is.
+    Answered(IpAddr, Transport, DialOutcome),
 }
 
 /// Why a connection was closed.

@@ -96,6 +96,8 @@ pub struct ExtensionIds {
     pub upload_only: u8,
     /// BEP 55.
     pub holepunch: u8,
+    /// Ours, for dialling back.
+    pub dialback: u8,
 }
 
 /// A connected peer.
@@ -165,6 +167,8 @@ pub struct Peer {
     pub waits: [bool; 2],
     /// Introductions it had from us (BEP 55).
     pub introductions: Share,
+    /// It was dialled back over TCP, over uTP.
+    pub dialled_back: [bool; 2],
     /// Dials we did because it said so (BEP 55).
     pub punches: Share,
     /// Blocks that came unasked, and requests we could not honour: too many and it goes.
@@ -242,6 +246,7 @@ impl Peer {
             sending: 0,
             waits: [false; 2],
             introductions: Share::new(now),
+            dialled_back: [false; 2],
             punches: Share::new(now),
             nonsense: 0,
             down: Meter::new(now),

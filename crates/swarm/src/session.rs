@@ -91,6 +91,7 @@ impl Session {
                 closed: Vec::new(),
                 punches: Vec::new(),
                 ours: [None; 2],
+                dialbacks: Default::default(),
             },
             torrents: BTreeMap::new(),
             by_hash: BTreeMap::new(),
@@ -155,6 +156,11 @@ impl Session {
                 }
             }
             Input::External(ip) => self.seen_at(ip),
+            Input::Dialback(conn, message) => {
+                if let Some((t, shared)) = self.live(conn) {
+                    t.say_dialback(shared, now, conn, message);
+                }
+            }
             Input::Incoming(conn, addr, road) => self.incoming(now, conn, addr, road),
             Input::Road(conn, road) => {
                 if let Some(entry) = self.conns.get_mut(&conn) {

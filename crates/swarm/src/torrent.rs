@@ -4,6 +4,7 @@
 //! are its state, control and status; what it does with peers is in the modules below.
 
 mod connections;
+pub(crate) mod dialback;
 mod dispatch;
 mod downloading;
 mod exchange;
@@ -52,6 +53,7 @@ pub(crate) const OUR_METADATA: u8 = 2;
 pub(crate) const OUR_DONT_HAVE: u8 = 3;
 pub(crate) const OUR_UPLOAD_ONLY: u8 = 4;
 pub(crate) const OUR_HOLEPUNCH: u8 = 5;
+pub(crate) const OUR_DIALBACK: u8 = 6;
 
 /// What all torrents of a session share.
 pub(crate) struct Shared {
@@ -71,6 +73,8 @@ pub(crate) struct Shared {
     pub punches: Vec<(TorrentId, SocketAddr)>,
     /// Where others see us.
     pub ours: Ours,
+    /// Dials done in this minute because a peer asked for them.
+    pub dialbacks: dialback::Minute,
 }
 
 impl Shared {

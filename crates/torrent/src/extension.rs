@@ -1,16 +1,18 @@
 //! Extended messages (BEP 10): the extended handshake, and the extensions this program speaks, one file each:
 //! metadata from peers (BEP 9), peer exchange (BEP 11), pieces taken back (BEP 54), upload only (BEP 21), hole punching
-//! (BEP 55).
+//! (BEP 55), and dialling back, which is ours.
 //!
 //! These are payloads of [`wire::Message::Extended`](crate::wire::Message::Extended). Reading is forgiving about
 //! everything that other clients get wrong without harm, and bounded in everything.
 
+mod dialback;
 mod handshake;
 mod holepunch;
 mod metadata;
 mod pex;
 mod state;
 
+pub use dialback::{DialOutcome, Dialback, Transport};
 pub use handshake::{Handshake, Ids, MAX_CLIENT_LEN, MAX_HANDSHAKE_LEN};
 pub use holepunch::{Holepunch, MAX_HOLEPUNCH_LEN, PunchError};
 pub use metadata::{METADATA_PIECE_LEN, Metadata};

@@ -91,7 +91,9 @@ fn fuzz_extension() {
     let pex =
         b"d5:added6:\x01\x02\x03\x04\x01\x027:added.f1:\x127:dropped6:\x05\x06\x07\x08\0\x09e";
     let punch = b"\x02\0\x01\x02\x03\x04\x1a\xe1\0\0\0\x02";
-    fuzz(&[handshake, data, pex, punch, &[0; 4], &[1]], |bytes| {
+    let dialback = b"\x01\x01\x1a\xe1\x02";
+    let seeds: [&[u8]; 7] = [handshake, data, pex, punch, dialback, &[0; 4], &[1]];
+    fuzz(&seeds, |bytes| {
         if let Ok(handshake) = extension::Handshake::parse(bytes) {
             assert_eq!(
                 extension::Handshake::parse(&handshake.encode()),
@@ -112,6 +114,9 @@ fn fuzz_extension() {
                 extension::Holepunch::parse(&punch.encode()),
                 Ok(Some(punch))
             );
+        }
+        if let Ok(dialback) = extension::Dialback::parse(bytes) {
+            assert_eq!(extension::Dialback::parse(&dialback.encode()), Ok(dialback));
         }
         let _ = extension::DontHave::parse(bytes);
         let _ = extension::UploadOnly::parse(bytes);

@@ -114,6 +114,13 @@ fn lines(status: &api::Status) -> Vec<String> {
             states.join(", ")
         },
     );
+    for port in &status.network.ports {
+        let text = format!(
+            "{} {} over {}: {}",
+            port.protocol, port.port, port.family, port.words
+        );
+        line("port", text);
+    }
     if let Some(mapping) = &status.network.port_mapping {
         line("router", mapping.clone());
     }

@@ -1,7 +1,8 @@
 //! Routers that pass our port on, lists of addresses we leave alone, interfaces that come and go.
 
 use crate::{PATIENT, SOON};
-use interop::{Home, Kind, Nat, Peer, Role, Scenario, Starling};
+use interop::{Daemon, Home, Kind, Nat, Peer, Role, Scenario, Starling};
+use serde_json::json;
 use std::net::SocketAddrV4;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -63,6 +64,50 @@ fn a_router_maps_our_port_by_pcp_and_forgets_it_when_we_stop() {
 #[test]
 fn a_router_maps_our_port_by_upnp_and_forgets_it_when_we_stop() {
     is_mapped_and_reached(true, "UPnP");
+}
+
+/// Waits until the daemon says this of its TCP and of its UDP port; gives its words.
+fn both_are(daemon: &Daemon, wanted: &str) -> String {
+    let end = Instant::now() + PATIENT;
+    loop {
+        let network = daemon.ask("/status", &[])["network"].take();
+        let ports = network["ports"].as_array().unwrap();
+        if ports.len() == 2 && ports.iter().all(|port| port["state"] == wanted) {
+            return ports[0]["words"].as_str().unwrap().to_owned();
+        }
+        assert!(Instant::now() < end, "not {wanted}: {network:#}");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+#[test]
+fn whether_our_port_is_open_is_known_from_peers() {
+    let s = Scenario::internet();
+    let film = s.file("film.mkv", 50_000_000);
+    let torrent = s.torrent_without_tracker(&film, Kind::Hybrid);
+    let seeds = [(); 2].map(|()| s.starling().seeds(&torrent));
+    let home = s.home(Nat::PortPreserving);
+    // Peers that both have all of it part, and tell each other nothing.
+    let mut us = home.starling().arg("--limit-down").arg("100KiB");
+    let daemon = us.ups();
+    assert!(both_are(&daemon, "unknown").contains("nobody to ask"));
+    let addrs = [seeds[0].addr, seeds[1].addr];
+    daemon.adds(&torrent, &addrs, json!({"paused": false}));
+    let said = both_are(&daemon, "closed");
+    let port = us.addr.port();
+    assert!(
+        said.contains(&format!("Forward TCP port {port} on your router")),
+        "{said}"
+    );
+    let outside = home.forwards_port_of(us.addr);
+    let _other = s
+        .starling()
+        .arg("--peer")
+        .arg(outside)
+        .arg("--limit-down")
+        .arg("100KiB")
+        .start(Role::get(&torrent));
+    assert!(both_are(&daemon, "open").starts_with("open (seen"));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use link::proxy::Relay;
 use link::utp::Endpoint;
 use link::{Egress, Path, Udp, Wire, interface_index};
 use swarm::Input;
+use torrent::extension::Transport;
 
 use super::dial::carrier;
 use super::{Driver, road};
@@ -145,6 +146,7 @@ pub(crate) fn run(driver: &Rc<Driver>) {
             if peers.blocking.blocks(addr.ip()) {
                 return;
             }
+            peers.came_in(Transport::Utp, addr.ip());
             let wire = Wire::Utp(stream);
             let (conn, road) = peers.arrived(addr, &wire);
             tracing::debug!(conn = conn.0, %addr, "uTP");

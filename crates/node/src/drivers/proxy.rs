@@ -138,6 +138,7 @@ impl Driver {
             blocking: self.blocking.shown(),
             dht: self.dht.as_ref().map(|dht| dht.state()),
             external: self.outside.addresses(),
+            ports: self.port_states(),
             notes: self
                 .interface_words()
                 .into_iter()

@@ -478,6 +478,7 @@ impl Driver {
             }
             swarm::Event::WebSeedDropped(seed, why) => self.web_seed_dropped(id, seed, &why),
             swarm::Event::DhtNode(addr) => self.dht_node(addr),
+            swarm::Event::Dialback(conn, event) => self.dialback(conn, event),
             swarm::Event::SeenAs(from, seen) => self.vote(from.ip(), seen),
         }
     }

@@ -130,7 +130,8 @@ impl World {
                 self.check_banned(node, addr);
                 self.nodes[node.0].banned.insert(addr.ip());
             }
-            Told::DhtNode(_) | Told::SeenAs(..) | Told::WebSeedDropped(..) => {}
+            Told::DhtNode(_) | Told::SeenAs(..) | Told::Dialback(..) | Told::WebSeedDropped(..) => {
+            }
         }
     }
 

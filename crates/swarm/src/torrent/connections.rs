@@ -102,6 +102,7 @@ impl Torrent {
                 lt_donthave: Some(OUR_DONT_HAVE),
                 upload_only: Some(OUR_UPLOAD_ONLY),
                 ut_holepunch: config.hole_punching.then_some(OUR_HOLEPUNCH),
+                sl_dialback: config.dialback.then_some(OUR_DIALBACK),
             },
             v: Some(config.client.clone()),
             p: (config.listen_port != 0).then_some(config.listen_port),

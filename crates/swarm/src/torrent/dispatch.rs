@@ -16,8 +16,8 @@ use crate::metadata::{self, Progress};
 use crate::peer::Pieces;
 use crate::rate::Way;
 use crate::torrent::{
-    MOST_NONSENSE, OUR_DONT_HAVE, OUR_HOLEPUNCH, OUR_METADATA, OUR_PEX, OUR_UPLOAD_ONLY, Shared,
-    Torrent,
+    MOST_NONSENSE, OUR_DIALBACK, OUR_DONT_HAVE, OUR_HOLEPUNCH, OUR_METADATA, OUR_PEX,
+    OUR_UPLOAD_ONLY, Shared, Torrent,
 };
 use crate::{Bitfield, ConnId, Event, Output, Reason, Source};
 
@@ -354,6 +354,7 @@ impl Torrent {
             0 => self.on_extension_handshake(shared, now, conn, payload),
             OUR_METADATA => self.on_metadata(shared, now, conn, payload),
             OUR_PEX => self.on_exchange(now, conn, payload),
+            OUR_DIALBACK => self.on_dialback(shared, now, conn, payload),
             OUR_HOLEPUNCH => self.on_holepunch(shared, now, conn, payload),
             OUR_DONT_HAVE => {
                 let Ok(extension::DontHave(piece)) = extension::DontHave::parse(payload) else {
@@ -393,6 +394,12 @@ impl Torrent {
         set(&mut peer.ids.dont_have, theirs.m.lt_donthave);
         set(&mut peer.ids.upload_only, theirs.m.upload_only);
         set(&mut peer.ids.holepunch, theirs.m.ut_holepunch);
+        let before = peer.ids.dialback;
+        set(&mut peer.ids.dialback, theirs.m.sl_dialback);
+        if before == 0 && peer.ids.dialback != 0 && shared.config.dialback {
+            let offered = Event::Dialback(conn, crate::DialbackEvent::Offered(peer.addr.ip()));
+            shared.out.push_back(Output::Event(self.id, offered));
+        }
         if let Some(reqq) = theirs.reqq {
             peer.pipeline
                 .limit((reqq as usize).clamp(1, shared.config.max_outstanding));

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use swarm::{
-    Add, Approach, Bitfield, Config, ConnId, FetchId, Input, Output, PieceDigest, Reason, Road,
-    Session, Take, TorrentId, Verdict, WebSeedId,
+    Add, Approach, Bitfield, Config, ConnId, DialbackEvent, Event, FetchId, Input, Output,
+    PieceDigest, Reason, Road, Session, Take, TorrentId, Verdict, WebSeedId,
 };
 use torrent::extension;
 use torrent::metainfo::Info;
@@ -60,6 +60,8 @@ pub struct Rig {
     /// Extended messages that were sent.
     pub extended: Vec<(ConnId, u8, Vec<u8>)>,
     pub closed: Vec<(ConnId, Reason)>,
+    /// What peers had to do with dialling back.
+    pub dialbacks: Vec<(ConnId, DialbackEvent)>,
     /// Every block asked for, with the time.
     pub down: Vec<Move>,
     /// Every block handed over to be sent, with the time.
@@ -108,6 +110,7 @@ impl Rig {
             infos: BTreeMap::new(),
             wires: BTreeMap::new(),
             dials: Vec::new(),
+            dialbacks: Vec::new(),
             approaches: BTreeMap::new(),
             extended: Vec::new(),
             closed: Vec::new(),
@@ -280,6 +283,9 @@ impl Rig {
                     self.ended.push(fetch);
                 }
                 Output::FetchOn(_, fetch) => self.gone_on.push(fetch),
+                Output::Event(_, Event::Dialback(conn, event)) => {
+                    self.dialbacks.push((conn, event));
+                }
                 _ => {}
             }
         }

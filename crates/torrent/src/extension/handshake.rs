@@ -27,6 +27,8 @@ pub struct Ids {
     pub upload_only: Option<u8>,
     /// Help with connecting through NATs (BEP 55).
     pub ut_holepunch: Option<u8>,
+    /// Dialling back, an extension of our own.
+    pub sl_dialback: Option<u8>,
 }
 
 impl Ids {
@@ -37,15 +39,16 @@ impl Ids {
         }
     }
 
-    fn named(&self) -> [(&'static str, Option<u8>); 5] {
+    fn named(&self) -> [(&'static str, Option<u8>); 6] {
         let mut copy = *self;
         copy.named_mut().map(|(name, id)| (name, *id))
     }
 
     /// In the order of their names, as a bencoded dictionary wants them.
-    fn named_mut(&mut self) -> [(&'static str, &mut Option<u8>); 5] {
+    fn named_mut(&mut self) -> [(&'static str, &mut Option<u8>); 6] {
         [
             ("lt_donthave", &mut self.lt_donthave),
+            ("sl_dialback", &mut self.sl_dialback),
             ("upload_only", &mut self.upload_only),
             ("ut_holepunch", &mut self.ut_holepunch),
             ("ut_metadata", &mut self.ut_metadata),
@@ -262,7 +265,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_handshake_survives_the_wire(
-            m in any::<[Option<u8>; 5]>(),
+            m in any::<[Option<u8>; 6]>(),
             v in proptest::option::of("[ -~]{0,64}"),
             p in proptest::option::of(1u16..),
             reqq in proptest::option::of(1u32..),
@@ -272,8 +275,8 @@ mod tests {
             ipv6 in any::<Option<Ipv6Addr>>(),
             upload_only in any::<Option<bool>>(),
         ) {
-            let [ut_metadata, ut_pex, lt_donthave, only, ut_holepunch] = m;
-            let m = Ids { ut_metadata, ut_pex, lt_donthave, upload_only: only, ut_holepunch };
+            let [ut_metadata, ut_pex, lt_donthave, only, ut_holepunch, sl_dialback] = m;
+            let m = Ids { ut_metadata, ut_pex, lt_donthave, upload_only: only, ut_holepunch, sl_dialback };
             let handshake = Handshake { m, v, p, reqq, metadata_size, yourip, ipv4, ipv6, upload_only };
             prop_assert_eq!(Handshake::parse(&handshake.encode()), Ok(handshake));
         }
