@@ -60,9 +60,12 @@ async fn ten_thousand_idle_seeds_cost_little_and_wake_nobody() {
         hash[..4].copy_from_slice(&n.to_be_bytes());
         let name = format!("an album with a name of usual length {n}");
         all.execute(
-            "INSERT INTO transfer VALUES (?1, ?2, ?2, ?3, NULL, NULL, ?4, 0, 1, NULL, 0, 0, 0, x'', '', 0, 0, 0,
-             NULL, NULL, '', '', NULL, ?1, 1700000000, 1700000100, 1700000100, 16384, 16384, 1, 1, 0,
-             16384, 0, 0, 0, 0)",
+            "INSERT INTO transfer (id, name, file_name, v1, folder, exact, read_only, paused, sequential, preallocate,
+             priorities, chosen, limit_down, limit_up, own_goals, tags, trackers, position, added, finished,
+             seeding_from, size, wanted, files, pieces, private, done, received, sent, wasted, seeded_seconds)
+             VALUES (?1, ?2, ?2, ?3, ?4, 0, 1, 0, 0, 0,
+             x'', '', 0, 0, 0, '', '', ?1, 1700000000, 1700000100,
+             1700000100, 16384, 16384, 1, 1, 0, 16384, 0, 0, 0, 0)",
             rusqlite::params![n, name, hash, b"/home/alice/Music/from friends".as_slice()],
         )
         .unwrap();
