@@ -37,6 +37,14 @@ enum Habit {
     Breaks(u64),
     /// It sends everybody elsewhere.
     Moved(SocketAddr),
+    /// Whatever is asked for, it has a page that says that all is well.
+    Page,
+    /// The same, called the bytes that were asked for.
+    PageAsRange,
+    /// Behind what it is asked for it sends more, and never stops.
+    Endless,
+    /// A byte at a time.
+    Drips,
 }
 
 struct Server {
@@ -112,6 +120,12 @@ fn serve(
                 ))?;
                 continue;
             }
+            Habit::Page => {
+                let page = "<html><title>Welcome to the hotel</title></html>";
+                let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length";
+                say(&format!("{head}: {}\r\n\r\n{page}", page.len()))?;
+                continue;
+            }
             _ => {}
         }
         let Some(mut data) = data.filter(|_| !lacks) else {
@@ -122,13 +136,35 @@ fn serve(
         match range.filter(|_| habit != Habit::Whole) {
             Some((first, last)) => {
                 data = data.get(first..=last)?.to_vec();
+                if habit == Habit::PageAsRange {
+                    let page = b"<html>Welcome to the hotel</html>".iter().cycle();
+                    data = page.take(data.len()).copied().collect();
+                }
                 say(&format!(
                     "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {first}-{last}/{len}\r\n"
                 ))?;
             }
             None => say("HTTP/1.1 200 OK\r\n")?,
         }
-        say(&format!("Content-Length: {}\r\n\r\n", data.len()))?;
+        let promised = if habit == Habit::Endless {
+            1 << 40
+        } else {
+            data.len()
+        };
+        say(&format!("Content-Length: {promised}\r\n\r\n"))?;
+        match habit {
+            Habit::Endless => loop {
+                stream.write_all(&data).ok()?;
+            },
+            Habit::Drips => {
+                for byte in data {
+                    stream.write_all(&[byte]).ok()?;
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+                continue;
+            }
+            _ => {}
+        }
         if matches!(habit, Habit::Corrupt(name) if path.ends_with(name)) {
             data.iter_mut().for_each(|byte| *byte ^= 1);
         }
@@ -302,6 +338,44 @@ fn a_busy_server_is_asked_again_and_so_is_one_that_breaks_off() {
         let server = Server::start(dir.path(), habit);
         let web = vec![server.url()];
         Download::begin(dir.path(), metainfo, web, Vec::new()).ends_like(&root);
+    }
+}
+
+#[test]
+fn a_server_that_has_something_else_is_dropped_with_the_reason_and_the_peer_gives_all() {
+    for (habit, why) in [
+        (Habit::Page, "where the torrent has"),
+        (Habit::PageAsRange, "not what the torrent says"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, metainfo) = content(dir.path(), &[3_000_000], Kind::Hybrid);
+        let server = Server::start(dir.path(), habit);
+        let seed = Peer::start();
+        let (web, peers) = (vec![server.url()], vec![seed.addr()]);
+        let mut download = Download::begin(dir.path(), metainfo.clone(), web, peers);
+        download.until(|event| matches!(event, Event::Notice(..)));
+        assert!(download.notices[0].contains(why), "{:?}", download.notices);
+        seed.seed(&metainfo, &root);
+        download.ends_like(&root);
+    }
+}
+
+#[test]
+fn a_server_that_drips_or_never_ends_holds_up_nobody() {
+    for habit in [Habit::Drips, Habit::Endless] {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, metainfo) = content(dir.path(), &[9_000_000], Kind::V1);
+        let server = Server::start(dir.path(), habit);
+        let seed = Peer::start();
+        let (web, peers) = (vec![server.url()], vec![seed.addr()]);
+        let mut download = Download::begin(dir.path(), metainfo.clone(), web, peers);
+        let end = Instant::now() + LONG;
+        while server.asked.load(Ordering::SeqCst) == 0 {
+            assert!(Instant::now() < end, "the server is not asked");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        seed.seed(&metainfo, &root);
+        download.ends_like(&root);
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use discovery::ports::{PortState, Ports};
 use swarm::{ConnId, DialbackEvent, Input};
+use tokio::sync::Notify;
 use torrent::extension::{DialOutcome, Dialback, Transport};
 
 use super::Driver;
@@ -27,6 +28,8 @@ const LINGER: Duration = Duration::from_millis(500);
 pub(crate) struct Reach {
     ports: RefCell<Ports>,
     willing: RefCell<BTreeMap<ConnId, IpAddr>>,
+    /// The first who would dial back is there.
+    somebody: Notify,
 }
 
 impl Driver {
@@ -46,6 +49,7 @@ impl Driver {
                 }
                 willing.insert(conn, ip);
                 drop(willing);
+                self.reach.somebody.notify_one();
                 self.ask_back(conn, ip);
             }
             DialbackEvent::Wanted(transport, to) => {
@@ -184,9 +188,12 @@ fn words(state: PortState, protocol: &str, number: u16) -> String {
     }
 }
 
-/// Asks those who would dial back, for ever.
+/// Asks those who would dial back, for ever; sleeps while there is nobody.
 pub(crate) async fn run(driver: Rc<Driver>) {
     loop {
+        if driver.reach.willing.borrow().is_empty() {
+            driver.reach.somebody.notified().await;
+        }
         tokio::time::sleep(LOOK).await;
         let here = |conn: &ConnId| driver.road(*conn).is_some();
         driver

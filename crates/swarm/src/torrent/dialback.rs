@@ -28,9 +28,11 @@ impl Minute {
                 done: 0,
             };
         }
-        let room = self.done < MOST_A_MINUTE;
-        self.done += u32::from(room);
-        room
+        if self.done == MOST_A_MINUTE {
+            return false;
+        }
+        self.done += 1;
+        true
     }
 }
 
