@@ -1,0 +1,24 @@
+//! Who is who, and who may what: keys, the statements they sign, and the texts that people pass on.
+//!
+//! A [`PersonKey`] comes from a [`Phrase`] and certifies devices; a [`DeviceKey`] is made on a device and stays there.
+//! Values only: nothing here reads a clock, a file, a socket or a source of randomness. What is parsed is valid: a
+//! [`Certificate`] that exists was signed by its person and its device.
+
+mod bytes;
+mod certificate;
+mod crypto;
+mod devices;
+mod key;
+mod name;
+mod phrase;
+mod statement;
+mod text;
+mod time;
+
+pub use certificate::{Certificate, Revocation};
+pub use devices::{Devices, DevicesError, MAX_DEVICES};
+pub use key::{DeviceId, DeviceKey, IdError, PersonId, PersonKey, SealKey};
+pub use name::{Label, Name, NameError, Text};
+pub use phrase::{Phrase, PhraseError};
+pub use statement::StatementError;
+pub use time::UnixTime;

@@ -1,0 +1,91 @@
+//! Random input for the readers of statements, links and phrases.
+//!
+//! Plain random bytes hardly ever get past the first check, so genuine ones are also taken and a few of their bytes
+//! changed: what is read then must be what was made.
+
+use bolero::check;
+use identity::{
+    Certificate, DeviceKey, Devices, Name, PersonKey, Phrase, Revocation, SealKey, UnixTime,
+};
+
+/// Which statement, and what to change in it: where, to what, and whether to remove the byte instead.
+type Changes = (u8, Vec<(u16, u8, bool)>);
+
+fn changed(genuine: &[Vec<u8>], (which, changes): &Changes) -> (usize, Vec<u8>) {
+    let which = usize::from(*which) % genuine.len();
+    let mut bytes = genuine[which].clone();
+    for &(at, byte, remove) in changes.iter().take(4) {
+        let at = usize::from(at) % bytes.len();
+        if remove {
+            bytes.remove(at);
+        } else {
+            bytes[at] = byte;
+        }
+    }
+    (which, bytes)
+}
+
+/// One of each kind.
+fn statements() -> Vec<Vec<u8>> {
+    let person = PersonKey::from_phrase(&Phrase::from_entropy(&[1; 16]));
+    let (device, seal) = (
+        DeviceKey::from_seed(&[2; 32]),
+        SealKey::from_bytes(&[3; 32]),
+    );
+    let name = Name::new("laptop").expect("it is a name");
+    let certificate = Certificate::issue(&person, &device, &seal, name, UnixTime(4));
+    let revocation = Revocation::issue(&person, device.id(), UnixTime(5));
+    let mut devices = Devices::of(person.id());
+    devices
+        .add(certificate.clone())
+        .expect("it is the person's");
+    devices
+        .revoke(revocation.clone())
+        .expect("it is the person's");
+    vec![certificate.encode(), revocation.encode(), devices.encode()]
+}
+
+/// What each reader makes of the bytes, written again.
+fn read(bytes: &[u8]) -> Vec<Option<Vec<u8>>> {
+    vec![
+        Certificate::parse(bytes).ok().map(|read| read.encode()),
+        Revocation::parse(bytes).ok().map(|read| read.encode()),
+        Devices::parse(bytes).ok().map(|read| read.encode()),
+    ]
+}
+
+#[test]
+fn fuzz_statements_from_noise() {
+    check!().for_each(|bytes: &[u8]| {
+        for again in read(bytes).into_iter().flatten() {
+            assert_eq!(again, bytes, "one value has one encoding");
+        }
+    });
+}
+
+#[test]
+fn fuzz_statements_from_genuine_ones() {
+    let genuine = statements();
+    check!().with_type::<Changes>().for_each(|changes| {
+        let (which, bytes) = changed(&genuine, changes);
+        for (reader, again) in read(&bytes).into_iter().enumerate() {
+            if let Some(again) = again {
+                assert_eq!(again, bytes, "one value has one encoding");
+                // A list of which a byte was changed may still be a list, of fewer devices.
+                assert!(
+                    reader == 2 || bytes == genuine[which],
+                    "a forgery was believed"
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn fuzz_phrases() {
+    check!().for_each(|bytes: &[u8]| {
+        if let Ok(phrase) = Phrase::parse(&String::from_utf8_lossy(bytes)) {
+            assert!(Phrase::parse(&phrase.words()).is_ok());
+        }
+    });
+}
