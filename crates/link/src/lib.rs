@@ -8,8 +8,11 @@
 //! An [`Egress`] says how anything of ours leaves this computer: from which address and interface, through which
 //! [`proxy`].
 //!
+//! [`device`] is another matter: connections to one device, proved by its key, with many streams each.
+//!
 //! Not here: what messages mean, where buffers come from, when to read.
 
+pub mod device;
 mod egress;
 pub mod mse;
 mod outbox;
