@@ -31,6 +31,9 @@ impl<'a> Reader<'a> {
     pub fn u16(&mut self) -> Result<u16, Short> {
         self.array().map(u16::from_be_bytes)
     }
+    pub fn u32(&mut self) -> Result<u32, Short> {
+        self.array().map(u32::from_be_bytes)
+    }
 
     pub fn u64(&mut self) -> Result<u64, Short> {
         self.array().map(u64::from_be_bytes)

@@ -34,13 +34,16 @@ pub(crate) fn encode(bytes: &[u8]) -> String {
     text
 }
 
-/// The bytes that these numbers below 32 hold; `None` if so many hold no whole number of bytes, or bits are left that
-/// are not zero. What is returned encodes to the same letters.
-pub(crate) fn pack(symbols: &[u8]) -> Option<Vec<u8>> {
+/// Bits that are left when so many letters hold as many whole bytes as they can; `None` if fewer letters would do.
+pub(crate) fn padding(letters: usize) -> Option<usize> {
+    let bits = letters * BITS % 8;
+    (bits < BITS).then_some(bits)
+}
+
+/// The whole bytes that these numbers below 32 hold, and whether that is all: so many hold a whole number of bytes,
+/// and the bits that are left are zero. Then the bytes encode to the same letters.
+pub(crate) fn pack(symbols: &[u8]) -> (Vec<u8>, bool) {
     let len = symbols.len() * BITS / 8;
-    if (8 * len).div_ceil(BITS) != symbols.len() {
-        return None;
-    }
     let mut bytes = Vec::with_capacity(len);
     let (mut word, mut bits) = (0_u16, 0);
     for symbol in symbols {
@@ -52,13 +55,15 @@ pub(crate) fn pack(symbols: &[u8]) -> Option<Vec<u8>> {
             word &= (1 << bits) - 1;
         }
     }
-    (word == 0).then_some(bytes)
+    let is_all = word == 0 && padding(symbols.len()).is_some();
+    (bytes, is_all)
 }
 
-/// The bytes that these letters hold, if they are all letters of the alphabet and [`pack`].
+/// The bytes that these letters hold, if they are all letters of the alphabet and nothing is left.
 pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
     let symbols: Vec<u8> = text.chars().map(symbol).collect::<Option<_>>()?;
-    pack(&symbols)
+    let (bytes, is_all) = pack(&symbols);
+    is_all.then_some(bytes)
 }
 
 #[cfg(test)]

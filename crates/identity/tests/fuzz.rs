@@ -5,7 +5,8 @@
 
 use bolero::check;
 use identity::{
-    Certificate, DeviceKey, Devices, Name, PersonKey, Phrase, Revocation, SealKey, UnixTime,
+    Certificate, DeviceKey, Devices, Link, LinkError, Name, PersonKey, Phrase, Revocation, SealKey,
+    UnixTime,
 };
 
 /// Which statement, and what to change in it: where, to what, and whether to remove the byte instead.
@@ -77,6 +78,41 @@ fn fuzz_statements_from_genuine_ones() {
                     "a forgery was believed"
                 );
             }
+        }
+    });
+}
+
+/// A share with everything in it; a device; a person. Those of docs/design/links.md.
+const LINKS: [&str; 3] = [
+    "starling:churaeiscmkbkfqxdamrugy4dupb6ibbeirsijjge4ucskrlfqws4lzqgezdgnbvgy3tqoj2hm6d2pr7aaifvyebwf2yugxbycuac\
+     byrkhfqa4ijcfisaainxaaaaaaaaaaaaaaaaaaaoekratddgzadag5vc4tfnrqxsltfpbqw24dmmuxg64thag5yocvrwa",
+    "starling:ciusaijcemsckjrhfausukzmfuxc6mbrgiztinjwg44dsor3hq6t4py24hakqaihcfi4wadrbeivciabbw4aaaaaaaaaaaaaaabyrk\
+     ecmmm3eama3wulsmvwgc6jomv4gc3lqnrss433sm4a3x6plfmra",
+    "starling:cnaecqsdircumr2ijffewtcnjzhvauksknkfkvsxlbmvuw24lvpf6vjaqwsq",
+];
+
+#[test]
+fn fuzz_links_from_noise() {
+    check!().for_each(|bytes: &[u8]| {
+        let noise = String::from_utf8_lossy(bytes);
+        for text in [noise.clone().into_owned(), format!("starling:{noise}")] {
+            if let Ok(link) = Link::parse(&text) {
+                assert_eq!(Link::parse(&link.to_string()), Ok(link));
+            }
+        }
+    });
+}
+
+#[test]
+fn fuzz_links_from_genuine_ones() {
+    check!().with_type::<Changes>().for_each(|changes| {
+        let genuine: Vec<Vec<u8>> = LINKS.iter().map(|link| link.bytes().collect()).collect();
+        let (which, bytes) = changed(&genuine, changes);
+        let text = String::from_utf8_lossy(&bytes);
+        match Link::parse(&text) {
+            Ok(link) => assert_eq!(link.to_string(), LINKS[which], "damage went unnoticed"),
+            Err(LinkError::Newer | LinkError::Malformed(_)) => panic!("damage was taken for sense"),
+            Err(_) => {}
         }
     });
 }
