@@ -4,9 +4,11 @@
 //! changed: what is read then must be what was made.
 
 use bolero::check;
+use identity::grant::{Spread, Terms, Withdrawal};
+use identity::slots::{Day, Slots};
 use identity::{
-    Certificate, DeviceKey, Devices, Link, LinkError, Name, PersonKey, Phrase, Revocation, SealKey,
-    UnixTime,
+    Certificate, DeviceKey, Devices, Grant, Label, Link, LinkError, Name, Party, PersonKey, Phrase,
+    Revocation, SealKey, ShareId, ShareSecret, UnixTime,
 };
 
 /// Which statement, and what to change in it: where, to what, and whether to remove the byte instead.
@@ -43,7 +45,24 @@ fn statements() -> Vec<Vec<u8>> {
     devices
         .revoke(revocation.clone())
         .expect("it is the person's");
-    vec![certificate.encode(), revocation.encode(), devices.encode()]
+    let secret = ShareSecret::from_bytes(&[6; 16]);
+    let terms = Terms {
+        content: [7; 32],
+        label: Label::new("contracts").expect("it is a label"),
+        issued: UnixTime(8),
+        expires: Some(UnixTime(9)),
+        audience: vec![Party::Device(device.id()), Party::Person(person.id())],
+        spread: Spread::Holders,
+    };
+    let grant = Grant::issue(&device, &secret, terms).expect("it can be granted");
+    let withdrawal = Withdrawal::issue(&device, ShareId::of(&secret), UnixTime(9));
+    vec![
+        certificate.encode(),
+        revocation.encode(),
+        devices.encode(),
+        grant.encode(),
+        withdrawal.encode(),
+    ]
 }
 
 /// What each reader makes of the bytes, written again.
@@ -52,6 +71,8 @@ fn read(bytes: &[u8]) -> Vec<Option<Vec<u8>>> {
         Certificate::parse(bytes).ok().map(|read| read.encode()),
         Revocation::parse(bytes).ok().map(|read| read.encode()),
         Devices::parse(bytes).ok().map(|read| read.encode()),
+        Grant::parse(bytes).ok().map(|read| read.encode()),
+        Withdrawal::parse(bytes).ok().map(|read| read.encode()),
     ]
 }
 
@@ -123,5 +144,14 @@ fn fuzz_phrases() {
         if let Ok(phrase) = Phrase::parse(&String::from_utf8_lossy(bytes)) {
             assert!(Phrase::parse(&phrase.words()).is_ok());
         }
+    });
+}
+
+#[test]
+fn fuzz_slots() {
+    let slots = Slots::of(&ShareSecret::from_bytes(&[6; 16]), Day(1));
+    check!().for_each(|bytes: &[u8]| {
+        let value = [b"995:", bytes].concat();
+        assert!(slots.read(&value).is_empty() && slots.read(bytes).is_empty());
     });
 }

@@ -298,4 +298,26 @@ mod tests {
         );
         assert!(open(&seal(vec![0x13; 33])).is_ok());
     }
+
+    /// Bodies that nobody wrote, with the checksum that makes them links.
+    #[test]
+    fn fuzz_link_bodies() {
+        let check = |body: Vec<u8>| {
+            let text = seal(body);
+            match open(&text) {
+                Ok(link) => assert_eq!(link.to_string(), text, "one link has one text"),
+                Err(LinkError::Newer | LinkError::Malformed(_)) => {}
+                Err(LinkError::TooLong) => assert!(text.len() > SCHEME.len() + MAX_LETTERS),
+                Err(LinkError::NotALink) => assert!(text.len() > MAX_TEXT),
+                Err(error) => panic!("{error}: {text}"),
+            }
+        };
+        bolero::check!().for_each(|bytes: &[u8]| {
+            check(bytes.to_vec());
+            check([&[0x11], bytes].concat());
+            // Of a device, so that the bytes begin with the hints.
+            let (shape, hints) = bytes.split_first().unwrap_or((&0, &[]));
+            check([&[0x12, *shape][..], &[7; 32], hints].concat());
+        });
+    }
 }

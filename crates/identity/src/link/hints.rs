@@ -96,6 +96,24 @@ impl Hints {
         }
     }
 
+    /// The shape and the hints it is of, in at most `room` bytes; relays from the end are left out as need be.
+    pub(crate) fn within(&self, room: usize) -> Vec<u8> {
+        let mut fitting = self.clone();
+        loop {
+            let mut out = vec![fitting.shape()];
+            fitting.put(&mut out);
+            if out.len() <= room || fitting.relays.pop().is_none() {
+                return out;
+            }
+        }
+    }
+
+    /// Reads what [`within`](Self::within) wrote.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Hints> {
+        let shape = reader.u8().ok()?;
+        Hints::take(shape, reader).ok()
+    }
+
     pub(super) fn take(shape: u8, reader: &mut Reader<'_>) -> Result<Hints, BodyError> {
         let counts = [shape >> 6, shape >> 4 & 3, shape >> 2 & 3, shape & 3];
         let [rest, relays, v4, v6] = counts.map(usize::from);

@@ -19,3 +19,17 @@ pub fn vector(name: &str) -> String {
 pub fn count<const N: usize>(from: u8) -> [u8; N] {
     std::array::from_fn(|at| from.wrapping_add(at as u8))
 }
+
+/// The bytes behind this name, which are written in hexadecimal.
+#[allow(
+    dead_code,
+    reason = "each test that reads the page is a program of its own"
+)]
+pub fn bytes(name: &str) -> Vec<u8> {
+    let hex = vector(name);
+    let digits = hex.as_bytes().chunks(2);
+    let byte = |pair| u8::from_str_radix(str::from_utf8(pair).expect("it is ASCII"), 16);
+    digits
+        .map(|pair| byte(pair).expect("they are digits"))
+        .collect()
+}
