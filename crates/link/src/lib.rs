@@ -26,5 +26,5 @@ pub mod utp;
 pub use egress::{Egress, interface_index};
 pub use outbox::Outbox;
 pub use receiver::{AHEAD, Receiver, Step};
-pub use stream::{Cover, Encryption, Stream, Wire};
+pub use stream::{Answered, Cover, Encryption, Stream, Wire};
 pub use udp::{Path, Udp};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rc4::StreamCipher;
 use tokio::net::TcpStream;
 
+use crate::device::PREFACE;
 use crate::mse::{Agreed, Answering, Ciphers, Methods, MseError, Noise, Opening, Progress};
 use crate::utp;
 
@@ -84,6 +85,21 @@ impl Wire {
             }
         }
     }
+}
+
+/// Who dialled.
+pub enum Answered {
+    /// A peer.
+    Peer(Stream),
+    /// A device, with what came behind its preface.
+    Device(TcpStream, Vec<u8>),
+}
+
+/// How a stream begins.
+enum Begun {
+    Plain(Vec<u8>),
+    Agreed(Agreed),
+    Device(Vec<u8>),
 }
 
 /// A stream of bytes to and from one peer. Reading and writing do not block.
@@ -187,6 +203,25 @@ impl Stream {
         noise: impl FnOnce() -> io::Result<Noise>,
         torrents: impl Fn() -> I,
     ) -> io::Result<Stream> {
+        match Stream::answer(wire, encryption, noise, torrents, |_| false).await? {
+            Answered::Peer(stream) => Ok(stream),
+            Answered::Device(..) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// As [`accept`](Self::accept), at a port where [devices](crate::device) dial as well: `admits` tells by the first
+    /// bytes whether one does ([`Doorman::admits`](crate::device::Doorman::admits)). Whoever is not admitted meets
+    /// what is there without devices: as many bytes are waited for in either case.
+    ///
+    /// # Errors
+    /// As those of `accept`.
+    pub async fn answer<I: IntoIterator<Item = [u8; 20]>>(
+        wire: Wire,
+        encryption: Encryption,
+        noise: impl FnOnce() -> io::Result<Noise>,
+        torrents: impl Fn() -> I,
+        admits: impl FnOnce(&[u8; PREFACE]) -> bool,
+    ) -> io::Result<Answered> {
         let talk = async {
             let mut first = Vec::with_capacity(PART);
             let mut part = [0; PART];
@@ -197,8 +232,17 @@ impl Stream {
             if first.starts_with(PLAIN) {
                 return match encryption {
                     Encryption::Require => Err(invalid(MseError::NoMethod)),
-                    _ => Ok(Err(first)),
+                    _ => Ok(Begun::Plain(first)),
                 };
+            }
+            while first.len() < PREFACE {
+                let n = receive(&wire, &mut part).await?;
+                first.extend_from_slice(&part[..n]);
+            }
+            if let (Wire::Tcp(_), Some(preface)) = (&wire, first.first_chunk())
+                && admits(preface)
+            {
+                return Ok(Begun::Device(first.split_off(PREFACE)));
             }
             let allowed = encryption.offer();
             let allowed = allowed.ok_or_else(|| invalid(MseError::NoMethod))?;
@@ -206,21 +250,22 @@ impl Stream {
             loop {
                 match answering.receive(&first, &torrents).map_err(invalid)? {
                     Progress::More(bytes) => send(&wire, &bytes).await?,
-                    Progress::Done(agreed) => return Ok(Ok(agreed)),
+                    Progress::Done(agreed) => return Ok(Begun::Agreed(agreed)),
                 }
                 let n = receive(&wire, &mut part).await?;
                 first.clear();
                 first.extend_from_slice(&part[..n]);
             }
         };
-        let early = match in_time(talk).await? {
-            Ok(agreed) => return Ok(Stream::agreed(wire, agreed)),
-            Err(early) => early,
+        let stream = match (in_time(talk).await?, wire) {
+            (Begun::Device(early), Wire::Tcp(tcp)) => return Ok(Answered::Device(tcp, early)),
+            (Begun::Agreed(agreed), wire) => Stream::agreed(wire, agreed),
+            (Begun::Plain(early) | Begun::Device(early), wire) => Stream {
+                early,
+                ..Stream::plain(wire)
+            },
         };
-        Ok(Stream {
-            early,
-            ..Stream::plain(wire)
-        })
+        Ok(Answered::Peer(stream))
     }
 
     /// Reads once, into these slices one after the other.

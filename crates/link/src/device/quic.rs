@@ -312,11 +312,11 @@ impl Connection {
         secret
     }
 
-    pub async fn open(&self) -> Result<(super::Outgoing, super::Incoming), Closed> {
+    pub async fn open(&self) -> Result<(Outgoing, Incoming), Closed> {
         Ok(ends(self.0.open_bi().await.map_err(closed)?))
     }
 
-    pub async fn accept(&self) -> Result<(super::Outgoing, super::Incoming), Closed> {
+    pub async fn accept(&self) -> Result<(Outgoing, Incoming), Closed> {
         Ok(ends(self.0.accept_bi().await.map_err(closed)?))
     }
 
@@ -333,17 +333,12 @@ impl Connection {
     }
 }
 
-fn ends((send, receive): (SendStream, RecvStream)) -> (super::Outgoing, super::Incoming) {
+fn ends((send, receive): (SendStream, RecvStream)) -> (Outgoing, Incoming) {
     let outgoing = Outgoing {
         stream: send,
         over: false,
     };
-    (
-        super::Outgoing { end: outgoing },
-        super::Incoming {
-            end: Incoming(receive),
-        },
-    )
+    (outgoing, Incoming(receive))
 }
 
 impl Outgoing {

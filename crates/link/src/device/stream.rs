@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{Closed, quic};
+use super::{Closed, fast, quic};
 
 /// Why a stream carries no more.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,13 +27,27 @@ pub enum StreamError {
 }
 
 /// The end of a stream that is written to. Dropped without [`finish`](Outgoing::finish), it is reset.
-pub struct Outgoing {
-    pub(super) end: quic::Outgoing,
+pub struct Outgoing(Out);
+
+enum Out {
+    Fast(fast::Outgoing),
+    Quic(quic::Outgoing),
 }
 
 /// The end of a stream that is read from. Dropped early, the other device is told to stop.
-pub struct Incoming {
-    pub(super) end: quic::Incoming,
+pub struct Incoming(In);
+
+enum In {
+    Fast(fast::Incoming),
+    Quic(quic::Incoming),
+}
+
+pub(super) fn fast((out, back): (fast::Outgoing, fast::Incoming)) -> (Outgoing, Incoming) {
+    (Outgoing(Out::Fast(out)), Incoming(In::Fast(back)))
+}
+
+pub(super) fn quic((out, back): (quic::Outgoing, quic::Incoming)) -> (Outgoing, Incoming) {
+    (Outgoing(Out::Quic(out)), Incoming(In::Quic(back)))
 }
 
 impl Outgoing {
@@ -42,17 +56,26 @@ impl Outgoing {
     /// # Errors
     /// The other device wants no more, or the connection is over.
     pub async fn send(&mut self, bytes: Bytes) -> Result<(), StreamError> {
-        self.end.send(bytes).await
+        match &mut self.0 {
+            Out::Fast(end) => end.send(bytes).await,
+            Out::Quic(end) => end.send(bytes).await,
+        }
     }
 
     /// Nothing more will be written; what was, still arrives.
     pub fn finish(&mut self) {
-        self.end.finish();
+        match &mut self.0 {
+            Out::Fast(end) => end.finish(),
+            Out::Quic(end) => end.finish(),
+        }
     }
 
     /// Gives it up: what was written may not arrive.
     pub fn reset(&mut self, code: u32) {
-        self.end.reset(code);
+        match &mut self.0 {
+            Out::Fast(end) => end.reset(code),
+            Out::Quic(end) => end.reset(code),
+        }
     }
 }
 
@@ -62,12 +85,18 @@ impl Incoming {
     /// # Errors
     /// The other device gave the stream up, or the connection is over.
     pub async fn receive(&mut self, most: usize) -> Result<Option<Bytes>, StreamError> {
-        self.end.receive(most).await
+        match &mut self.0 {
+            In::Fast(end) => end.receive(most).await,
+            In::Quic(end) => end.receive(most).await,
+        }
     }
 
     /// Wants no more.
     pub fn stop(&mut self, code: u32) {
-        self.end.stop(code);
+        match &mut self.0 {
+            In::Fast(end) => end.stop(code),
+            In::Quic(end) => end.stop(code),
+        }
     }
 }
 
@@ -77,7 +106,11 @@ impl AsyncWrite for Outgoing {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Poll::Ready(ready!(self.end.poll_write(cx, bytes)).map_err(io::Error::from))
+        let written = match &mut self.0 {
+            Out::Fast(end) => end.poll_write(cx, bytes),
+            Out::Quic(end) => end.poll_write(cx, bytes),
+        };
+        Poll::Ready(ready!(written).map_err(io::Error::from))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -85,7 +118,7 @@ impl AsyncWrite for Outgoing {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.end.finish();
+        self.finish();
         Poll::Ready(Ok(()))
     }
 }
@@ -96,7 +129,11 @@ impl AsyncRead for Incoming {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Poll::Ready(ready!(self.end.poll_read(cx, buf)).map_err(io::Error::from))
+        let read = match &mut self.0 {
+            In::Fast(end) => end.poll_read(cx, buf),
+            In::Quic(end) => end.poll_read(cx, buf),
+        };
+        Poll::Ready(ready!(read).map_err(io::Error::from))
     }
 }
 
