@@ -116,7 +116,7 @@ class Peer:
         for address in o.peer:
             host, port = address.rsplit(":", 1)
             for handle in self.handles:
-                handle.connect_peer((host, int(port)))
+                handle.connect_peer((host.strip("[]"), int(port)))
 
     def run(self):
         signal.signal(signal.SIGTERM, self.on_signal)
@@ -210,14 +210,13 @@ def values(o):
                 kind = "put-signed" if any(alert.public_key) else "put"
             elif isinstance(alert, lt.dht_immutable_item_alert) and alert.item:
                 kind = "immutable"
-            elif isinstance(alert, lt.dht_mutable_item_alert) and "value" in alert.item and alert.item["value"]:
+            elif isinstance(alert, lt.dht_mutable_item_alert) and alert.item:
                 kind = "mutable"
             else:
                 continue
             if kind in wanted:
                 wanted.remove(kind)
                 found = getattr(alert, "item", None)
-                found = found["value"] if isinstance(found, dict) and "value" in found else found
                 say(kind, value=found.decode() if isinstance(found, bytes) else found)
     say("end")
     time.sleep(1)

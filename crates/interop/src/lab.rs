@@ -22,7 +22,7 @@ pub(crate) use net::sysctl;
 
 use crate::Child;
 use crate::scenario::ip;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -80,6 +80,40 @@ impl Seat {
     /// Starts a program here; its output goes to `folder`.
     pub fn start(&self, name: &str, command: Command, folder: &Path) -> Child {
         self.within(|| Child::start(name, command, folder))
+    }
+
+    /// Gives it IPv6, too; every seat in a /64 of its own, as households have them. To be called from the scenario's
+    /// network.
+    pub fn has_ipv6(&self) {
+        let own = self.addr_v6();
+        let far = Ipv6Addr::from_bits(own.ip().to_bits() - 1);
+        sysctl("ipv6/conf/all/forwarding", "1");
+        let near = format!("peer{}", self.addr.port() - 7000);
+        ip(&format!("addr add {far}/64 dev {near} nodad\n"));
+        self.within(|| {
+            ip(&format!(
+                "addr add {}/64 dev eth0 nodad\nroute add default via {far}\n",
+                own.ip()
+            ));
+        });
+    }
+
+    /// Takes IPv4 away.
+    pub fn has_no_ipv4(&self) {
+        let own = self.addr.ip();
+        self.within(|| {
+            ip(&format!(
+                "addr del {own} peer {} dev eth0\n",
+                Ipv4Addr::from_bits(own.to_bits() + 1)
+            ));
+        });
+    }
+
+    /// Where it is over IPv6, once it [has](Self::has_ipv6) that.
+    pub fn addr_v6(&self) -> SocketAddrV6 {
+        let port = self.addr.port();
+        let ip = Ipv6Addr::new(0x2a0e, 0x77, port, 0, 0, 0, 0, 2);
+        SocketAddrV6::new(ip, port, 0, 0)
     }
 
     /// Another way to the internet beside its own, as a VPN gives one: an interface with an address that is answered.

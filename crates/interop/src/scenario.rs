@@ -348,11 +348,13 @@ impl Scenario {
         transmission::start(self.seat(), role, &json!({}))
     }
 
-    /// transmission that finds peers through the DHT, too, and enters it by this node.
-    pub fn transmission_with_dht(&self, node: &Peer, role: Role) -> Peer {
+    /// transmission that finds peers through the DHT, too, and enters it by these nodes. It takes a DHT of fewer than
+    /// nine for broken, and neither asks nor announces there.
+    pub fn transmission_with_dht(&self, nodes: &[SocketAddrV4], role: Role) -> Peer {
         let seat = self.seat();
-        let entry = format!("{} {}\n", node.addr.ip(), node.addr.port());
-        std::fs::write(seat.home.join("dht.bootstrap"), entry).unwrap();
+        let entry = |node: &SocketAddrV4| format!("{} {}\n", node.ip(), node.port());
+        let entries: String = nodes.iter().map(entry).collect();
+        std::fs::write(seat.home.join("dht.bootstrap"), entries).unwrap();
         transmission::start(seat, role, &json!({"dht-enabled": true}))
     }
 

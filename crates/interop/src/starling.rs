@@ -73,6 +73,7 @@ pub struct Starling {
     local: bool,
     bound: bool,
     fenced: bool,
+    everywhere: bool,
     args: Vec<String>,
     variables: Vec<(String, OsString)>,
     runs: u32,
@@ -89,6 +90,7 @@ impl Starling {
             local: false,
             bound: false,
             fenced: false,
+            everywhere: false,
             args: Vec::new(),
             variables: Vec::new(),
             runs: 0,
@@ -120,6 +122,12 @@ impl Starling {
             .fold(self, |it, node| it.arg("--dht-bootstrap").arg(node.addr))
     }
 
+    /// It uses the DHT, starting from the node at this address.
+    pub fn enters_by(mut self, node: impl ToString) -> Starling {
+        self.dht = true;
+        self.arg("--dht-bootstrap").arg(node)
+    }
+
     /// It lives on the LAN and uses local discovery there.
     pub fn on_lan(mut self) -> Starling {
         self.addr = SocketAddrV4::new(lan_ip(self.addr), self.addr.port());
@@ -142,6 +150,12 @@ impl Starling {
     /// What it sends is watched by a [`Fence`](crate::Fence).
     pub fn fenced(mut self) -> Starling {
         self.fenced = true;
+        self
+    }
+
+    /// It listens at all addresses there are, of IPv4 and IPv6.
+    pub fn everywhere(mut self) -> Starling {
+        self.everywhere = true;
         self
     }
 
@@ -216,7 +230,11 @@ impl Starling {
     /// Runs any network verb with the flags of this peer.
     pub fn run(&mut self, args: &[&OsStr]) -> Child {
         let mut command = self.bare(args);
-        command.args(["--bind", &self.addr.to_string(), "--json", "--yes"]);
+        let bind = match self.everywhere {
+            true => format!(":{}", self.addr.port()),
+            false => self.addr.to_string(),
+        };
+        command.args(["--bind", &bind, "--json", "--yes"]);
         if !self.dht {
             command.arg("--no-dht");
         }

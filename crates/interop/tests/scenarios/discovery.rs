@@ -1,7 +1,9 @@
 //! Finding each other without a tracker and without being told: DHT, LAN, other peers.
 
-use crate::SOON;
+use crate::values::dht_node;
+use crate::{PATIENT, SOON};
 use interop::{Kind, Role, Scenario};
+use std::net::SocketAddrV4;
 
 #[test]
 fn three_of_our_nodes_are_dht_enough() {
@@ -51,34 +53,36 @@ fn libtorrent_finds_starling_through_starlings_dht() {
         .receives(&film, SOON);
 }
 
+/// A DHT large enough for transmission to believe in it: its nodes, and where they are.
+fn dht(s: &Scenario) -> (Vec<node::Node>, Vec<SocketAddrV4>) {
+    let seats: Vec<_> = (0..12).map(|_| s.seat()).collect();
+    let entry = seats[0].addr;
+    let nodes = seats.iter().map(|seat| dht_node(seat, entry)).collect();
+    (nodes, seats.iter().map(|seat| seat.addr).collect())
+}
+
 #[test]
 fn transmission_finds_starling_through_starlings_dht() {
     let s = Scenario::new();
-    let (film, other) = (s.file("film.mkv", 3_000_000), s.file("other.bin", 100_000));
+    let film = s.file("film.mkv", 3_000_000);
     let torrent = s.torrent_without_tracker(&film, Kind::V1);
-    let node = s
-        .starling()
-        .with_dht(&[])
-        .seeds(&s.torrent_without_tracker(&other, Kind::V1));
-    let _seed = s.starling().with_dht(&[&node]).seeds(&torrent);
-    s.transmission_with_dht(&node, Role::get(&torrent.magnet))
-        .receives(&film, crate::PATIENT);
+    let (_nodes, addrs) = dht(&s);
+    let _seed = s.starling().enters_by(addrs[0]).seeds(&torrent);
+    s.transmission_with_dht(&addrs, Role::get(&torrent.magnet))
+        .receives(&film, PATIENT);
 }
 
 #[test]
 fn starling_finds_transmission_through_the_dht() {
     let s = Scenario::new();
-    let (film, other) = (s.file("film.mkv", 3_000_000), s.file("other.bin", 100_000));
+    let film = s.file("film.mkv", 3_000_000);
     let torrent = s.torrent_without_tracker(&film, Kind::V1);
-    let node = s
-        .starling()
-        .with_dht(&[])
-        .seeds(&s.torrent_without_tracker(&other, Kind::V1));
-    let _seed = s.transmission_with_dht(&node, Role::Seed(torrent.clone()));
+    let (_nodes, addrs) = dht(&s);
+    let _seed = s.transmission_with_dht(&addrs, Role::Seed(torrent.clone()));
     s.starling()
-        .with_dht(&[&node])
+        .enters_by(addrs[0])
         .start(Role::get(&torrent.magnet))
-        .receives(&film, crate::PATIENT);
+        .receives(&film, PATIENT);
 }
 
 #[test]
@@ -122,5 +126,5 @@ fn peers_tell_each_other_of_peers() {
         .arg(10_000)
         .start(Role::get_and_stay(&torrent));
     let mut us = s.starling().knows(&middle).start(Role::get(&torrent));
-    us.receives(&film, crate::PATIENT);
+    us.receives(&film, PATIENT);
 }

@@ -7,6 +7,7 @@ mod create;
 mod discovery;
 mod disk;
 mod encryption;
+mod families;
 mod holes;
 mod homes;
 mod magnets;

@@ -18,19 +18,24 @@ struct Ours {
     runtime: tokio::runtime::Runtime,
 }
 
+/// A node inside this test that takes part in the DHT and has nothing else to do.
+pub fn dht_node(seat: &Seat, entry: SocketAddrV4) -> Node {
+    let node = Node::start(Config {
+        bind: Some(IpAddr::V4(*seat.addr.ip())),
+        port: Some(seat.addr.port()),
+        dht_bootstrap: vec![entry.to_string()],
+        local_discovery: false,
+        trackers: false,
+        ..Config::new(seat.home.join("state"))
+    });
+    node.unwrap()
+}
+
 impl Ours {
     fn start(seat: &Seat, entry: SocketAddrV4) -> Ours {
-        let node = Node::start(Config {
-            bind: Some(IpAddr::V4(*seat.addr.ip())),
-            port: Some(seat.addr.port()),
-            dht_bootstrap: vec![entry.to_string()],
-            local_discovery: false,
-            trackers: false,
-            ..Config::new(seat.home.join("state"))
-        });
         let runtime = tokio::runtime::Builder::new_current_thread();
         Ours {
-            node: node.unwrap(),
+            node: dht_node(seat, entry),
             runtime: { runtime }.enable_time().build().unwrap(),
         }
     }

@@ -63,12 +63,20 @@ impl DhtDriver {
         getrandom::fill(&mut secret).map_err(io::Error::other)?;
         getrandom::fill(&mut by_name).map_err(io::Error::other)?;
         getrandom::fill(&mut seed).map_err(io::Error::other)?;
+        // Who is named by address is a node like any other; who is named by name serves everybody, and is asked for a
+        // beginning alone.
+        let named: Vec<_> = bootstrap.iter().filter_map(|n| host_port(n)).collect();
+        let contacts = named
+            .iter()
+            .filter_map(|(host, port)| Some(SocketAddr::new(host.parse().ok()?, *port)));
+        let contacts: Vec<_> = contacts.collect();
         let routers = match bootstrap {
-            [] => ROUTERS
-                .iter()
+            [] => (ROUTERS.iter())
                 .map(|&(host, port)| (host.to_owned(), port))
                 .collect(),
-            named => named.iter().filter_map(|n| host_port(n)).collect(),
+            _ => (named.into_iter())
+                .filter(|(host, _)| host.parse::<IpAddr>().is_err())
+                .collect(),
         };
         let config = Config {
             id,
@@ -83,6 +91,9 @@ impl DhtDriver {
         let now = Instant::now();
         let mut engine = Dht::new(config, u64::from_le_bytes(seed), now);
         engine.handle(now, Input::Restore(&nodes));
+        for addr in contacts {
+            engine.handle(now, Input::AddNode(addr));
+        }
         Ok(DhtDriver {
             engine: RefCell::new(engine),
             timer: Notify::new(),
@@ -113,6 +124,7 @@ impl DhtDriver {
             Output::Send { to, .. } if driver.blocking.blocks(to.ip()) => {}
             Output::Send { to, bytes } => {
                 if let Some(endpoint) = driver.datagrams.to(to) {
+                    driver.writes_to(to);
                     endpoint.send_to(&bytes, to);
                 }
             }
