@@ -467,7 +467,7 @@ pub(crate) async fn accept(driver: Rc<Driver>, listener: tokio::net::TcpListener
             Ok((_, addr)) if driver.blocking.blocks(addr.ip()) => {}
             Ok((stream, addr)) => {
                 link::tcp::tune(&stream);
-                driver.came_in(Transport::Tcp, addr.ip());
+                driver.came_in(Transport::Tcp, addr);
                 let wire = Wire::Tcp(stream);
                 let (_, road) = driver.arrived(addr, &wire);
                 let accepted = road::accept(driver.clone(), road, wire);

@@ -146,7 +146,7 @@ pub(crate) fn run(driver: &Rc<Driver>) {
             if peers.blocking.blocks(addr.ip()) {
                 return;
             }
-            peers.came_in(Transport::Utp, addr.ip());
+            peers.came_in(Transport::Utp, addr);
             let wire = Wire::Utp(stream);
             let (conn, road) = peers.arrived(addr, &wire);
             tracing::debug!(conn = conn.0, %addr, "uTP");

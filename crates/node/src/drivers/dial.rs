@@ -84,6 +84,7 @@ async fn connect(driver: &Driver, addr: SocketAddr, how: Approach) -> io::Result
         };
     };
     let utp = async {
+        driver.writes_to(addr);
         let dialled = tokio::time::timeout(UTP_DIAL, endpoint.dial(addr)).await;
         dialled
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
@@ -91,7 +92,10 @@ async fn connect(driver: &Driver, addr: SocketAddr, how: Approach) -> io::Result
     };
     tokio::pin!(tcp, utp);
     match how {
-        Approach::Punch => return endpoint.punch(addr).await.map(Wire::Utp),
+        Approach::Punch => {
+            driver.writes_to(addr);
+            return endpoint.punch(addr).await.map(Wire::Utp);
+        }
         Approach::UtpFirst => {
             return match utp.await {
                 Ok(wire) => Ok(wire),

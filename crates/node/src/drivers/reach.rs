@@ -1,13 +1,14 @@
 //! Whether others reach our port: peers are asked to dial back, and who comes in is seen.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use discovery::ports::{PortState, Ports};
+use link::utp::Endpoint;
 use swarm::{ConnId, DialbackEvent, Input};
 use tokio::sync::Notify;
 use torrent::extension::{DialOutcome, Dialback, Transport};
@@ -20,6 +21,11 @@ const DIAL: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_secs(10);
 /// Peers that would dial back and are remembered.
 const WILLING: usize = 256;
+/// Whom we sent a datagram may answer through a router for so long without the port being open: most routers forget it
+/// within five minutes.
+const WRITTEN: Duration = Duration::from_secs(5 * 60);
+/// Addresses remembered for that; beyond, the oldest half is forgotten.
+const MOST_WRITTEN: usize = 8192;
 /// A stream that said something is open so long: datagrams take their time.
 const LINGER: Duration = Duration::from_millis(500);
 
@@ -30,13 +36,46 @@ pub(crate) struct Reach {
     willing: RefCell<BTreeMap<ConnId, IpAddr>>,
     /// The first who would dial back is there.
     somebody: Notify,
+    written: RefCell<Written>,
+}
+
+/// Whom datagrams were sent to lately: in two halves, the older of which is forgotten at once.
+#[derive(Default)]
+struct Written {
+    halves: [HashSet<SocketAddr>; 2],
+    since: Option<Instant>,
+}
+
+impl Written {
+    fn add(&mut self, now: Instant, to: SocketAddr) {
+        let old = |since| now.saturating_duration_since(since) >= WRITTEN;
+        if self.since.is_none_or(old) || self.halves[0].len() >= MOST_WRITTEN / 2 {
+            self.halves.swap(0, 1);
+            self.halves[0].clear();
+            self.since = Some(now);
+        }
+        self.halves[0].insert(to);
+    }
+
+    fn has(&self, to: &SocketAddr) -> bool {
+        self.halves.iter().any(|half| half.contains(to))
+    }
 }
 
 impl Driver {
+    /// A datagram goes there that nobody there asked for.
+    pub fn writes_to(&self, to: SocketAddr) {
+        self.reach.written.borrow_mut().add(Instant::now(), to);
+    }
+
     /// Somebody there came in through our port.
-    pub fn came_in(&self, transport: Transport, from: IpAddr) {
+    pub fn came_in(&self, transport: Transport, from: SocketAddr) {
+        // What we wrote first may have opened a router's way for what came back.
+        if transport == Transport::Utp && self.reach.written.borrow().has(&from) {
+            return;
+        }
         let mut ports = self.reach.ports.borrow_mut();
-        ports.reached(Instant::now(), transport, from);
+        ports.reached(Instant::now(), transport, from.ip());
     }
 
     /// A peer has to do with dialling back.
@@ -91,13 +130,29 @@ impl Driver {
             match transport {
                 Transport::Tcp => self.egress.direct(to).await.map(drop),
                 Transport::Utp => {
-                    let endpoint = self.datagrams.utp_to(to);
-                    let endpoint = endpoint.ok_or(io::Error::from(io::ErrorKind::Unsupported))?;
-                    let stream = endpoint.dial(to).await?;
-                    // Only who has sent something has come in.
-                    let _ = stream.try_write_vectored(&[IoSlice::new(b"\x13")]);
-                    tokio::time::sleep(LINGER).await;
-                    Ok(())
+                    // From a port that it has never written to: its router may let in whom it has.
+                    let any: IpAddr = match to {
+                        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+                    };
+                    let socket = self.egress.udp((any, 0).into())?;
+                    let endpoint = Endpoint::new(
+                        socket.into(),
+                        getrandom::u64().map_err(io::Error::other)?,
+                        true,
+                    );
+                    let runs = endpoint.clone().run(|_, _| {}, |_, _| {});
+                    let dials = async {
+                        let stream = endpoint.dial(to).await?;
+                        // Only who has sent something has come in.
+                        let _ = stream.try_write_vectored(&[IoSlice::new(b"\x13")]);
+                        tokio::time::sleep(LINGER).await;
+                        Ok(())
+                    };
+                    tokio::select! {
+                        _ = runs => Err(io::ErrorKind::NotConnected.into()),
+                        dialled = dials => dialled,
+                    }
                 }
             }
         });
