@@ -3,8 +3,11 @@
 use crate::{PATIENT, SOON};
 use interop::{Daemon, Home, Kind, Nat, Peer, Role, Scenario, Starling};
 use serde_json::json;
-use std::net::SocketAddrV4;
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Long enough for a packet that should not leave to have left.
@@ -123,6 +126,67 @@ fn where_no_router_answers_that_is_said() {
             .contains("no router here answers UPnP, NAT-PMP or PCP")
             .then_some(())
     });
+}
+
+/// Answers whatever comes with the same, for ever.
+fn answers(socket: UdpSocket, with: Vec<u8>) {
+    std::thread::spawn(move || {
+        let mut buf = [0; 2048];
+        while let Ok((_, from)) = socket.recv_from(&mut buf) {
+            let _ = socket.send_to(&with, from);
+        }
+    });
+}
+
+#[test]
+fn a_router_that_answers_nonsense_is_as_good_as_none() {
+    let s = Scenario::internet();
+    let film = s.file("film.mkv", 3_000_000);
+    let torrent = s.torrent_without_tracker(&film, Kind::V1);
+    let home = s.home(Nat::PortPreserving);
+    let mut other = home.starling();
+    let [a, b, c, _] = other.addr.ip().octets();
+    let router = Ipv4Addr::new(a, b, c, 1);
+    let asked = home.on_router(|| {
+        answers(
+            UdpSocket::bind("0.0.0.0:5351").unwrap(),
+            b"pardon?".to_vec(),
+        );
+        let ssdp = UdpSocket::bind("0.0.0.0:1900").unwrap();
+        let group = Ipv4Addr::new(239, 255, 255, 250);
+        ssdp.join_multicast_v4(&group, &router).unwrap();
+        let here = format!(
+            "HTTP/1.1 200 OK\r\nST: urn:schemas-upnp-org:device:InternetGatewayDevice:1\r\n\
+             LOCATION: http://{router}:5000/what.xml\r\n\r\n"
+        );
+        answers(ssdp, here.into_bytes());
+        let web = TcpListener::bind("0.0.0.0:5000").unwrap();
+        let asked = Arc::new(AtomicU64::new(0));
+        let count = asked.clone();
+        std::thread::spawn(move || {
+            for stream in web.incoming() {
+                count.fetch_add(1, Ordering::SeqCst);
+                let mut stream = stream.unwrap();
+                std::thread::spawn(move || {
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n<root>");
+                    while stream.write_all(&[b'<'; 65_536]).is_ok() {}
+                });
+            }
+        });
+        asked
+    });
+    let mut seed = seed_at(&home, &torrent);
+    seed.child.wait("it says so", SOON, |child| {
+        let said = child.stderr();
+        said.contains("no router here answers UPnP, NAT-PMP or PCP")
+            .then_some(())
+    });
+    assert!(
+        asked.load(Ordering::SeqCst) > 0,
+        "its pages were not asked for"
+    );
+    other = other.knows(&seed);
+    other.start(Role::get(&torrent)).receives(&film, SOON);
 }
 
 #[test]
