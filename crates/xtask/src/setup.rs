@@ -75,6 +75,10 @@ const INTEROP: &[Package] = &[
         present: || Path::new("/usr/sbin/nginx").exists(),
     },
     Package {
+        name: "openssl",
+        present: || installed("openssl"),
+    },
+    Package {
         name: "python3-venv",
         present: || {
             succeeds(&mut command(

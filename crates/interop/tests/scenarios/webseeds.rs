@@ -51,6 +51,25 @@ fn an_album_of_v2_comes_from_nginx() {
 }
 
 #[test]
+fn an_album_comes_over_http_2() {
+    let s = Scenario::new();
+    let album = s.album();
+    let nginx = s.nginx_with_tls(SERVER, &album);
+    let torrent = s.torrent_on_servers(&album, Kind::Hybrid, &[&nginx.url()]);
+    s.starling()
+        .env("SSL_CERT_FILE", nginx.certificate())
+        .start(Role::get(&torrent))
+        .receives(&album, SOON);
+    let answers = nginx.answers();
+    assert!(
+        answers
+            .iter()
+            .all(|a| a.starts_with("206 ") && a.ends_with(" HTTP/2.0")),
+        "{answers:#?}"
+    );
+}
+
+#[test]
 fn a_single_file_is_at_its_url_or_in_the_folder() {
     let s = Scenario::new();
     let film = s.file("ein Film & more.mkv", 3_000_000);
