@@ -7,6 +7,7 @@ mod create;
 mod down;
 mod files;
 mod get;
+mod id;
 mod inspect;
 mod label;
 mod list;
@@ -98,6 +99,8 @@ pub enum Command {
     Logs(logs::Logs),
     /// Print a link that logs a browser in, once
     Login(login::Login),
+    /// Who this computer is: its link, its person, that person's devices
+    Id(id::Id),
     /// Show the configuration, or check a file
     Config(config::Config),
     /// Show where things are
@@ -141,6 +144,7 @@ impl Command {
             Command::Preview(preview) => preview.run(context),
             Command::Logs(logs) => logs.run(context),
             Command::Login(login) => login.run(context),
+            Command::Id(id) => id.run(context),
             Command::Config(config) => config.run(context),
             Command::Paths(paths) => paths.run(context),
             Command::Completions(completions) => completions.run(context),

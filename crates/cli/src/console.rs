@@ -110,13 +110,19 @@ impl Console {
 
     /// A link as a result; if wanted, on a terminal also as a picture to point a phone at.
     pub fn link(&self, link: &str, pictured: bool) {
-        if pictured
-            && self.is_live()
-            && let Some(picture) = qr(link, self.colour)
+        if pictured {
+            self.picture(link);
+        }
+        self.result(link);
+    }
+
+    /// A text as a picture to point a phone at, on a terminal.
+    pub fn picture(&self, text: &str) {
+        if self.is_live()
+            && let Some(picture) = qr(text, self.colour)
         {
             self.err(&picture);
         }
-        self.result(link);
     }
 
     /// A text for stdout as it is: a script, a page.

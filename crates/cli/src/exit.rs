@@ -25,6 +25,8 @@ pub enum Exit {
     Permission = 6,
     /// The disk is full.
     NoSpace = 7,
+    /// The keys of this computer cannot be used, or do not do for what was asked.
+    Identity = 8,
     /// Ctrl-C, or a signal to end; what was fetched is kept.
     Interrupted = 130,
 }
@@ -40,6 +42,7 @@ Exit codes:
   5    verification failed: data is not what the torrent says, or the torrent is damaged
   6    no permission
   7    no space left
+  8    keys: readable by others, damaged, locked, revoked, or another person's
   130  interrupted; what was fetched is kept, and the same command goes on";
 
 impl Exit {
@@ -54,6 +57,7 @@ impl Exit {
             Exit::Verification,
             Exit::Permission,
             Exit::NoSpace,
+            Exit::Identity,
             Exit::Interrupted,
         ];
         all.into_iter().find(|&exit| exit as i32 == code)
@@ -70,6 +74,7 @@ impl Exit {
             Exit::Verification => "verification",
             Exit::Permission => "permission",
             Exit::NoSpace => "no-space",
+            Exit::Identity => "identity",
             Exit::Interrupted => "interrupted",
         }
     }
@@ -189,6 +194,7 @@ mod tests {
             Exit::Verification,
             Exit::Permission,
             Exit::NoSpace,
+            Exit::Identity,
             Exit::Interrupted,
         ] {
             let number = format!("  {} ", exit as u8);

@@ -3,6 +3,7 @@
 //! Here a command line becomes a verb, and its end an exit code. What people and programs read passes through
 //! [`console`]; what they paste, through [`source`].
 
+mod ask;
 mod authoring;
 mod command;
 mod config;

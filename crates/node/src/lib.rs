@@ -10,6 +10,7 @@ mod api;
 pub mod daemon;
 mod drivers;
 mod error;
+pub mod identity;
 mod keep;
 mod node;
 mod web;

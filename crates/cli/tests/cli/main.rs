@@ -4,6 +4,7 @@
 
 mod configuration;
 mod daemon;
+mod identity;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod linked;
 mod names;
