@@ -65,7 +65,7 @@ pub struct Config {
     /// Nothing is sent to an address outside the networks this computer has an address in, and nothing from there is
     /// answered; relays are not used. When the computer's addresses change, bind again.
     pub lan_only: bool,
-    /// How TCP connections leave this computer.
+    /// How TCP connections leave this computer. If a proxy is required, QUIC is not used at all.
     pub egress: Egress,
 }
 

@@ -458,3 +458,47 @@ async fn a_prober_meets_bittorrent() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn closing_ends_everything_and_gives_the_port_back() {
+    in_time(async {
+        let (alice, bob, there, here) = connected_fast().await;
+        let address = alice.listening()[0];
+        let (end, ()) = tokio::join!(alice.accept(), alice.close());
+        assert!(end.is_none());
+        assert_eq!(there.close_reason(), Some(Closed::Here));
+        let told = here.closed().await;
+        assert!(matches!(told, Closed::There { code: 0, .. }), "{told:?}");
+        assert!(alice.dial(&target(&bob)).await.is_err());
+        drop((alice, there));
+        while tokio::net::UdpSocket::bind(address).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // Forgotten without a word, it ends as well.
+        let carol = device(3).await;
+        let address = carol.listening()[0];
+        drop(carol);
+        while tokio::net::UdpSocket::bind(address).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn behind_a_required_proxy_there_is_no_quic() {
+    in_time(async {
+        let mut config = config(1);
+        config.egress.proxy = Some("socks5://127.0.0.1:1".parse().unwrap());
+        config.egress.required = true;
+        let alice = Devices::bind(&config).await.unwrap();
+        let bob = device(2).await;
+        let error = alice.dial(&target(&bob)).await.err().unwrap();
+        assert!(matches!(error, DialError::NoAddress), "{error:?}");
+        assert!(alice.add_relay("http://127.0.0.1:9", None).await.is_err());
+        // The proxy is asked, and is not there.
+        let error = alice.dial(&fast_target(&bob).await).await.err().unwrap();
+        assert!(matches!(error, DialError::Failed(_)), "{error:?}");
+    })
+    .await;
+}

@@ -9,13 +9,13 @@ use aws_lc_rs::rand;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use super::connection::{Connection, Inner, Line};
 use super::{
     Addresses, BindError, Config, DialError, Doorman, Target, code, fast, preface, quic, tls,
 };
-use crate::{Egress, proxy};
+use crate::{Egress, proxy, tcp};
 
 /// A dial that has not come through by then is given up: three tries of a handshake over a bad line.
 const DIAL: Duration = Duration::from_secs(15);
@@ -51,6 +51,8 @@ struct Shared {
     /// Places for those who shake hands.
     places: Arc<Semaphore>,
     waiting: mpsc::Sender<Connection>,
+    /// True once it is closed.
+    over: watch::Sender<bool>,
     held: Mutex<HashMap<[u8; 32], [Option<Held>; 2]>>,
 }
 
@@ -81,9 +83,11 @@ impl Devices {
             egress: config.egress.clone(),
             places: Arc::new(Semaphore::new(HALF_OPEN)),
             waiting,
+            over: watch::Sender::new(false),
             held: Mutex::default(),
         });
-        tokio::spawn(listen(shared.quic.clone(), Arc::downgrade(&shared)));
+        let over = shared.over.subscribe();
+        tokio::spawn(listen(shared.quic.clone(), Arc::downgrade(&shared), over));
         Ok(Devices {
             shared,
             accepted: Arc::new(tokio::sync::Mutex::new(accepted)),
@@ -126,7 +130,7 @@ impl Devices {
     /// # Errors
     /// It is not the URL of a relay, or relays are not to be used.
     pub async fn add_relay(&self, url: &str, token: Option<&str>) -> Result<(), BindError> {
-        if self.shared.lan_only {
+        if self.shared.lan_only || self.shared.egress.only_proxy().is_some() {
             return Err(BindError::Relay(url.to_owned()));
         }
         self.shared.quic.add_relay(url, token).await
@@ -191,6 +195,7 @@ impl Devices {
         let (Ok(place), false) = (place, self.shared.lan_only && !near(&tcp)) else {
             return;
         };
+        tcp::tune(&tcp);
         let shared = Arc::downgrade(&self.shared);
         tokio::spawn(async move {
             let Some(strong) = shared.upgrade() else {
@@ -215,13 +220,20 @@ impl Devices {
 
     /// The next device that dialled us; `None` once this is closed.
     pub async fn accept(&self) -> Option<Connection> {
-        let mut accepted = self.accepted.lock().await;
-        loop {
-            // Some have been overruled by another one meanwhile.
-            let connection = accepted.recv().await?;
-            if connection.close_reason().is_none() {
-                return Some(connection);
+        let mut over = self.shared.over.subscribe();
+        let next = async {
+            let mut accepted = self.accepted.lock().await;
+            loop {
+                // Some have been overruled by another one meanwhile.
+                let connection = accepted.recv().await?;
+                if connection.close_reason().is_none() {
+                    return Some(connection);
+                }
             }
+        };
+        tokio::select! {
+            connection = next => connection,
+            _ = over.wait_for(|over| *over) => None,
         }
     }
 
@@ -235,8 +247,8 @@ impl Devices {
         for connection in held {
             connection.close(code::DONE, "");
         }
+        self.shared.over.send_replace(true);
         self.shared.quic.close().await;
-        self.accepted.lock().await.close();
     }
 }
 
@@ -283,6 +295,9 @@ impl Shared {
     }
 
     async fn dial_quic(&self, target: &Target) -> Result<Line, DialError> {
+        if self.egress.only_proxy().is_some() {
+            return Err(DialError::NoAddress);
+        }
         let mut target = target.clone();
         if self.lan_only {
             target.relays.clear();
@@ -386,10 +401,18 @@ impl Held {
 }
 
 /// Answers those who dial, as long as anyone is interested.
-async fn listen(quic: quic::Quic, shared: Weak<Shared>) {
-    while let Some(knock) = quic.knock().await {
+async fn listen(quic: quic::Quic, shared: Weak<Shared>, mut over: watch::Receiver<bool>) {
+    loop {
+        let knock = tokio::select! {
+            knock = quic.knock() => knock,
+            // Closed, or nobody has it in hand any more.
+            _ = over.changed() => break,
+        };
+        let Some(knock) = knock else {
+            break;
+        };
         let Some(strong) = shared.upgrade() else {
-            return;
+            break;
         };
         let place = strong.places.clone().try_acquire_owned();
         let outside = strong.lan_only && !knock.address().is_some_and(is_near);
@@ -407,6 +430,7 @@ async fn listen(quic: quic::Quic, shared: Weak<Shared>) {
             }
         });
     }
+    quic.close().await;
 }
 
 /// An address in a network this computer has an address in.

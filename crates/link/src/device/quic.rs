@@ -79,7 +79,7 @@ impl Quic {
                     .build(),
             )
             .clear_ip_transports();
-        if !config.lan_only {
+        if !config.lan_only && config.egress.only_proxy().is_none() {
             builder = builder.relay_mode(RelayMode::Custom(relays));
         }
         for (address, options) in sockets(config)? {
@@ -176,6 +176,13 @@ impl Quic {
 
 /// What to listen at, and how far each socket reaches.
 fn sockets(config: &Config) -> Result<Vec<(SocketAddr, BindOpts)>, BindError> {
+    if config.egress.only_proxy().is_some() {
+        // iroh wants a socket; this one leads nowhere.
+        let options = BindOpts::default()
+            .set_prefix_len(8)
+            .set_is_default_route(false);
+        return Ok(vec![(SocketAddr::from(([127, 0, 0, 1], 0)), options)]);
+    }
     if !config.lan_only {
         let all = config.bind.iter();
         return Ok(all.map(|address| (*address, BindOpts::default())).collect());

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use rustls::Connection as Tls;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::{Connection, Shared};
@@ -266,6 +267,10 @@ impl Pump {
         while self.transmit().ok()? || self.writing {
             self.tcp.writable().await.ok()?;
         }
+        self.tcp.shutdown().await.ok()?;
+        // Closed with something unread, the socket would take back what was just sent.
+        let mut rest = [0; 4096];
+        while self.tcp.read(&mut rest).await.ok()? > 0 {}
         Some(())
     }
 }
