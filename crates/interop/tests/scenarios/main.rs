@@ -4,6 +4,7 @@
 mod changed;
 mod controls;
 mod create;
+mod devices;
 mod discovery;
 mod disk;
 mod encryption;
