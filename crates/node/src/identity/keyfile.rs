@@ -94,8 +94,9 @@ impl KeyFile {
         cost: Cost,
     ) -> Result<KeyFile, KeyFileError> {
         let mut file = KeyFile::plain(keys);
-        let mut bytes = secrets(keys).to_vec();
-        bytes.reserve_exact(TAG);
+        // With room for the tag: a buffer that moves leaves the secrets behind.
+        let mut bytes = Vec::with_capacity(SECRETS + TAG);
+        bytes.extend_from_slice(&*secrets(keys));
         let aad = Aad::from(file.head(1));
         stretch(passphrase, salt, cost)?
             .seal_in_place_append_tag(Nonce::assume_unique_for_key(*nonce), aad, &mut bytes)
@@ -147,11 +148,10 @@ impl KeyFile {
                 Zeroizing::new(opened.try_into().expect("the tag has 16 bytes"))
             }
         };
-        let [device, seal] = [0, 32].map(|at| *bytes[at..].first_chunk::<32>().expect("two keys"));
-        let (device, seal) = (Zeroizing::new(device), Zeroizing::new(seal));
+        let (two, _) = bytes.as_chunks::<32>();
         let keys = Keys {
-            device: DeviceKey::from_seed(&device),
-            seal: SealKey::from_bytes(&seal),
+            device: DeviceKey::from_seed(&two[0]),
+            seal: SealKey::from_bytes(&two[1]),
         };
         match keys.device.id() == self.device && keys.seal.public() == self.seal {
             true => Ok(keys),
