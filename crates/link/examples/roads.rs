@@ -51,10 +51,23 @@ fn main() {
         let address = address.parse().unwrap();
         return runtime.block_on(rest(road, peers.parse().unwrap(), address));
     }
+    if let [mode, road, peers] = &args[..]
+        && mode == "idle"
+    {
+        return runtime.block_on(idle(road, peers.parse().unwrap()));
+    }
     if args.first().is_some_and(|mode| mode == "idle") {
-        let peers = args.get(1).map_or(200, |peers| peers.parse().unwrap());
+        let peers = args.get(1).map_or("200", |peers| peers);
         for road in ["quic", "tls"] {
-            runtime.block_on(idle(road, peers));
+            // Each begins with a memory of its own.
+            let mut itself = Command::new(std::env::current_exe().unwrap());
+            assert!(
+                itself
+                    .args(["idle", road, peers])
+                    .status()
+                    .unwrap()
+                    .success()
+            );
         }
         return;
     }

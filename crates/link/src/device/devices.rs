@@ -23,7 +23,7 @@ const DIAL: Duration = Duration::from_secs(15);
 const HALF_OPEN: usize = 64;
 /// Connections accepted and not yet taken by the caller; more are closed.
 const WAITING: usize = 64;
-/// Connections to devices, ours and theirs; more are closed. Each costs about 100 KiB.
+/// Connections to devices, ours and theirs; more are closed. Each costs 114 KiB over QUIC.
 const MOST: usize = 1024;
 /// Two connections made within so short a time were dialled at once by both sides.
 const AT_ONCE: Duration = Duration::from_secs(10);
