@@ -1,7 +1,7 @@
 //! The texts that people paste: `starling:` and letters behind it.
 //!
-//! What a link says is here; how it becomes letters, and what is wrong with letters, is in [`frame`]; where to dial
-//! first, in [`hints`].
+//! What a link says is here; how it becomes letters, and what is wrong with letters, is in `frame`; where to dial
+//! first, in `hints`.
 
 mod frame;
 mod hints;

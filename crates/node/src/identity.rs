@@ -1,6 +1,6 @@
 //! Who this computer is: its keys and its person's devices, kept in the folder `identity` of a home.
 //!
-//! The bytes of the key file are in [`keyfile`], what keys and certificates mean in the crate `identity`. Several
+//! The bytes of the key file are in `keyfile`, what keys and certificates mean in the crate `identity`. Several
 //! programs may use a home at once: what changes anything holds the folder's lock, and files are replaced whole.
 
 mod keyfile;
