@@ -502,3 +502,42 @@ async fn behind_a_required_proxy_there_is_no_quic() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn streams_that_nobody_reads_hold_up_themselves_alone() {
+    in_time(async {
+        lags(connected().await).await;
+        lags(connected_fast().await).await;
+    })
+    .await;
+}
+
+/// Eight streams are full to the brim, with as many unread packets as the QUIC in use bears; a ninth goes on, and
+/// nothing of the eight is lost.
+async fn lags((_alice, _bob, there, here): (Devices, Devices, Connection, Connection)) {
+    const LEN: usize = 4 << 20;
+    let mut stalled = Vec::new();
+    for n in 0..8 {
+        let (mut out, back) = there.open().await.unwrap();
+        tokio::task::spawn_local(async move {
+            out.send(vec![n; LEN].into()).await.unwrap();
+            out.finish();
+            drop(back);
+        });
+        stalled.push(here.accept().await.unwrap().1);
+    }
+    let (mut out, mut back) = there.open().await.unwrap();
+    out.send(Bytes::from_static(b"x")).await.unwrap();
+    let (mut answer, mut question) = here.accept().await.unwrap();
+    for _ in 0..2000 {
+        question.receive(1).await.unwrap().unwrap();
+        answer.send(Bytes::from_static(b"y")).await.unwrap();
+        back.receive(1).await.unwrap().unwrap();
+        out.send(Bytes::from_static(b"x")).await.unwrap();
+    }
+    for (n, mut back) in (0..).zip(stalled) {
+        let mut all = Vec::new();
+        back.read_to_end(&mut all).await.unwrap();
+        assert!(all.len() == LEN && all.iter().all(|byte| *byte == n));
+    }
+}
