@@ -205,9 +205,9 @@ impl Crowd {
         let mut infos: Vec<NodeInfo> = Vec::with_capacity(count);
         let mut network = rng.u32(..);
         while infos.len() < count {
-            // An odd step visits every /24 once.
+            // An odd step visits every /24 once. All bytes of an address have a part in the id.
             network = network.wrapping_add(0x9e_3779);
-            let ip = Ipv4Addr::from(network << 8 | 1);
+            let ip = Ipv4Addr::from(network << 8 | rng.u32(1..255));
             if Scope::of(ip.into()) == Scope::Public {
                 let id = NodeId::tied_to(ip.into(), std::array::from_fn(|_| rng.u8(..)));
                 infos.push(NodeInfo {

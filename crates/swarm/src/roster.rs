@@ -70,7 +70,8 @@ impl Known {
 
     /// Whether it is dialled sooner or later; seeds are not by who `seeds`.
     fn is_dialled(&self, seeds: bool) -> bool {
-        !self.is(BUSY) && !self.is_given_up() && !(seeds && self.is(SEED))
+        let avoided = self.is(BUSY) || self.is_given_up() || seeds && self.is(SEED);
+        !avoided
     }
 
     /// What the person named comes first, then what is near.

@@ -293,7 +293,7 @@ impl Lookup {
                 else {
                     continue;
                 };
-                if to.len() < K && !is_crowded(&one.node, to.iter().map(|taker| &taker.node)) {
+                if to.len() < K && !is_crowded(&one.node, to.iter().map(|taker| taker.node)) {
                     to.push(Taker {
                         node: one.node,
                         token: token.clone(),

@@ -39,12 +39,9 @@ impl Owner {
 }
 
 /// Whether one of `others` is of the same owner as `node`.
-pub(super) fn is_crowded<'a>(
-    node: &NodeInfo,
-    others: impl IntoIterator<Item = &'a NodeInfo>,
-) -> bool {
+pub(super) fn is_crowded(node: &NodeInfo, others: impl IntoIterator<Item = NodeInfo>) -> bool {
     Owner::of(node).is_some_and(|owner| {
-        let mut owners = others.into_iter().filter_map(Owner::of);
+        let mut owners = others.into_iter().filter_map(|other| Owner::of(&other));
         owners.any(|other| other.is_same(&owner))
     })
 }
@@ -89,12 +86,12 @@ mod tests {
     #[test]
     fn a_network_and_an_identity_have_one_owner() {
         let one = node("9.9.9.9:1", 0);
-        assert!(is_crowded(&node("9.9.9.10:1", 1), [&one]));
-        assert!(!is_crowded(&node("9.9.8.9:1", 0), [&one]));
+        assert!(is_crowded(&node("9.9.9.10:1", 1), [one]));
+        assert!(!is_crowded(&node("9.9.8.9:1", 0), [one]));
         // 9 and 13 differ in a bit that BEP 42 does not look at.
-        assert!(is_crowded(&node("13.9.9.9:1", 0), [&one]));
-        assert!(!is_crowded(&node("13.9.9.9:1", 1), [&one]));
+        assert!(is_crowded(&node("13.9.9.9:1", 0), [one]));
+        assert!(!is_crowded(&node("13.9.9.9:1", 1), [one]));
         let local = node("10.0.0.1:1", 0);
-        assert!(!is_crowded(&local, [&local]));
+        assert!(!is_crowded(&local, [local]));
     }
 }

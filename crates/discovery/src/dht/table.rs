@@ -3,7 +3,7 @@
 //! Only nodes that have answered get in, so nobody can fill it with addresses alone. A bucket holds one node of each
 //! owner (`owner.rs`), and prefers nodes whose id fits their address (BEP 42), so one owner can't fill it either.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::{Duration, Instant};
 
 use torrent::krpc::{NodeId, NodeInfo};
@@ -48,9 +48,35 @@ impl Tick {
     }
 }
 
+/// An address as it lies in a table: a `SocketAddr` is a third longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Compact {
+    V4(Ipv4Addr, u16),
+    V6(Ipv6Addr, u16, u32),
+}
+
+impl From<SocketAddr> for Compact {
+    fn from(addr: SocketAddr) -> Compact {
+        match addr {
+            SocketAddr::V4(addr) => Compact::V4(*addr.ip(), addr.port()),
+            SocketAddr::V6(addr) => Compact::V6(*addr.ip(), addr.port(), addr.scope_id()),
+        }
+    }
+}
+
+impl From<Compact> for SocketAddr {
+    fn from(addr: Compact) -> SocketAddr {
+        match addr {
+            Compact::V4(ip, port) => (ip, port).into(),
+            Compact::V6(ip, port, scope) => SocketAddrV6::new(ip, port, 0, scope).into(),
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Entry {
-    node: NodeInfo,
+    id: NodeId,
+    addr: Compact,
     /// Its last sign of life: an answer, or a question after it had answered once.
     seen: Tick,
     failures: u8,
@@ -61,6 +87,17 @@ struct Entry {
 }
 
 impl Entry {
+    fn node(&self) -> NodeInfo {
+        NodeInfo {
+            id: self.id,
+            addr: self.addr.into(),
+        }
+    }
+
+    fn is(&self, node: &NodeInfo) -> bool {
+        self.id == node.id && self.addr == node.addr.into()
+    }
+
     fn standing(&self, now: Tick) -> Standing {
         if self.failures >= BAD_AFTER {
             Standing::Bad
@@ -102,7 +139,7 @@ impl Bucket {
 
     /// Whether a node of the same owner is already in.
     fn is_crowded(&self, node: &NodeInfo) -> bool {
-        is_crowded(node, self.nodes.iter().map(|entry| &entry.node))
+        is_crowded(node, self.nodes.iter().map(Entry::node))
     }
 
     /// The node that makes room for a newcomer at once: one that does not answer, or one without a right to its id
@@ -125,7 +162,7 @@ impl Bucket {
             .filter(|entry| entry.standing(now) == Standing::Questionable);
         let entry = silent.min_by_key(|entry| entry.seen)?;
         entry.pinged = true;
-        Some(entry.node)
+        Some(entry.node())
     }
 }
 
@@ -162,7 +199,8 @@ impl Table {
         self.forget_under_other_ids(&node);
         let entry = Entry {
             fit: is_fit(&node),
-            node,
+            id: node.id,
+            addr: node.addr.into(),
             seen: self.tick(now),
             failures: 0,
             pinged: false,
@@ -171,7 +209,7 @@ impl Table {
     }
 
     fn enter(&mut self, now: Instant, entry: Entry) -> Option<NodeInfo> {
-        let (node, tick) = (entry.node, self.tick(now));
+        let (node, tick) = (entry.node(), self.tick(now));
         if node.id == self.own {
             return None;
         }
@@ -179,12 +217,8 @@ impl Table {
             let at = self.bucket_of(&node.id);
             let may_split = at + 1 == self.buckets.len() && self.buckets.len() < MAX_BUCKETS;
             let bucket = &mut self.buckets[at];
-            if let Some(known) = bucket
-                .nodes
-                .iter()
-                .position(|entry| entry.node.id == node.id)
-            {
-                if bucket.nodes[known].node.addr == node.addr {
+            if let Some(known) = bucket.nodes.iter().position(|entry| entry.id == node.id) {
+                if bucket.nodes[known].addr == entry.addr {
                     bucket.nodes[known] = entry;
                     bucket.changed = now;
                     return bucket.doubtful(tick);
@@ -197,7 +231,7 @@ impl Table {
             if bucket.is_crowded(&node) {
                 return None;
             }
-            bucket.spare.retain(|entry| entry.node.id != node.id);
+            bucket.spare.retain(|entry| entry.id != node.id);
             if bucket.nodes.len() < K {
                 bucket.nodes.push(entry);
                 bucket.changed = now;
@@ -225,8 +259,8 @@ impl Table {
         let tick = self.tick(now);
         let at = self.bucket_of(&node.id);
         let bucket = &mut self.buckets[at];
-        bucket.spare.retain(|entry| entry.node != *node);
-        let known = bucket.nodes.iter().position(|entry| entry.node == *node)?;
+        bucket.spare.retain(|entry| !entry.is(node));
+        let known = bucket.nodes.iter().position(|entry| entry.is(node))?;
         let entry = &mut bucket.nodes[known];
         entry.failures = entry.failures.saturating_add(1);
         entry.pinged = false;
@@ -248,12 +282,12 @@ impl Table {
             let others = bucket.nodes.iter().enumerate();
             others
                 .filter(|(at, _)| stays(at))
-                .map(|(_, entry)| &entry.node)
+                .map(|(_, entry)| entry.node())
         };
         let fits = bucket
             .spare
             .iter()
-            .rposition(|entry| !is_crowded(&entry.node, others()))?;
+            .rposition(|entry| !is_crowded(&entry.node(), others()))?;
         Some(bucket.spare.remove(fits))
     }
 
@@ -263,7 +297,7 @@ impl Table {
         if let Some(entry) = self.buckets[at]
             .nodes
             .iter_mut()
-            .find(|entry| entry.node == *node)
+            .find(|entry| entry.is(node))
         {
             entry.seen = tick;
         }
@@ -273,7 +307,7 @@ impl Table {
     pub(super) fn wants(&self, now: Instant, node: &NodeInfo) -> bool {
         let at = self.bucket_of(&node.id);
         let bucket = &self.buckets[at];
-        let is_known = bucket.nodes.iter().any(|entry| entry.node.id == node.id);
+        let is_known = bucket.nodes.iter().any(|entry| entry.id == node.id);
         let has_room = bucket.nodes.len() < K
             || at + 1 == self.buckets.len()
             || bucket.weakest(self.tick(now), is_fit(node)).is_some();
@@ -292,7 +326,7 @@ impl Table {
         let mut nodes: Vec<_> = self
             .entries()
             .filter(|entry| fits(entry.standing(tick)))
-            .map(|e| e.node)
+            .map(Entry::node)
             .collect();
         nodes.sort_by_key(|node| node.id.distance(target));
         nodes.truncate(count);
@@ -304,7 +338,7 @@ impl Table {
         let tick = self.tick(now);
         self.entries()
             .filter(move |entry| entry.standing(tick) != Standing::Bad)
-            .map(|entry| entry.node)
+            .map(Entry::node)
     }
 
     /// How many good nodes there are, and how many altogether.
@@ -319,7 +353,7 @@ impl Table {
 
     /// How many good nodes there are that are not on a local network.
     pub(super) fn public(&self, now: Instant) -> usize {
-        let is_public = |entry: &&Entry| !Scope::of(entry.node.addr.ip()).is_local();
+        let is_public = |entry: &&Entry| !Scope::of(entry.node().addr.ip()).is_local();
         self.good(now).filter(is_public).count()
     }
 
@@ -375,12 +409,13 @@ impl Table {
     fn split(&mut self, now: Instant) {
         let last = self.buckets.len() - 1;
         let own = self.own;
-        let nearer = |entry: &mut Entry| own.shared_bits(&entry.node.id) as usize > last;
+        let nearer = |entry: &mut Entry| own.shared_bits(&entry.id) as usize > last;
         let bucket = &mut self.buckets[last];
         let nodes = bucket.nodes.extract_if(.., nearer).collect();
         let spare = bucket.spare.extract_if(.., nearer).collect();
         // What stays behind is a corner that nobody has looked into yet.
         bucket.due |= bucket.nodes.len() < K;
+        self.buckets.reserve_exact(1);
         self.buckets.push(Bucket {
             nodes,
             spare,
@@ -391,14 +426,11 @@ impl Table {
 
     /// An address has one id: a node that comes back under another one has been started anew.
     fn forget_under_other_ids(&mut self, node: &NodeInfo) {
-        let other = |addr: SocketAddr, id: NodeId| addr == node.addr && id != node.id;
+        let addr = Compact::from(node.addr);
+        let is_other = |entry: &Entry| entry.addr == addr && entry.id != node.id;
         for bucket in &mut self.buckets {
-            bucket
-                .nodes
-                .retain(|entry| !other(entry.node.addr, entry.node.id));
-            bucket
-                .spare
-                .retain(|entry| !other(entry.node.addr, entry.node.id));
+            bucket.nodes.retain(|entry| !is_other(entry));
+            bucket.spare.retain(|entry| !is_other(entry));
         }
     }
 
@@ -471,12 +503,12 @@ mod tests {
         let moved = table.around(NodeId([0x80; 20]), now);
         assert_eq!(moved.counts(now), table.counts(now));
         for entry in moved.entries() {
-            assert!(has(&table, &entry.node));
+            assert!(has(&table, &entry.node()));
         }
     }
 
     fn has(table: &Table, node: &NodeInfo) -> bool {
-        table.entries().any(|entry| entry.node == *node)
+        table.entries().any(|entry| entry.is(node))
     }
 
     #[test]
@@ -496,7 +528,7 @@ mod tests {
         for (at, bucket) in table.buckets.iter().enumerate() {
             assert!(bucket.nodes.len() <= K);
             for entry in &bucket.nodes {
-                assert_eq!(table.bucket_of(&entry.node.id), at);
+                assert_eq!(table.bucket_of(&entry.id), at);
             }
         }
     }
@@ -639,7 +671,7 @@ mod tests {
             let closest = table.closest(now, &target, K, |_| true);
             prop_assert!(closest.is_sorted_by_key(|node| node.id.distance(&target)));
             let furthest = closest.last().map(|node| node.id.distance(&target));
-            let nearer = table.entries().filter(|entry| Some(entry.node.id.distance(&target)) < furthest).count();
+            let nearer = table.entries().filter(|entry| Some(entry.id.distance(&target)) < furthest).count();
             prop_assert!(closest.is_empty() || nearer == closest.len() - 1);
         }
 
@@ -660,10 +692,10 @@ mod tests {
                 for (at, bucket) in table.buckets.iter().enumerate() {
                     prop_assert!(bucket.nodes.len() <= K && bucket.spare.len() <= K);
                     for entry in bucket.nodes.iter().chain(&bucket.spare) {
-                        prop_assert_eq!(table.bucket_of(&entry.node.id), at);
+                        prop_assert_eq!(table.bucket_of(&entry.id), at);
                     }
                 }
-                let mut addrs: Vec<_> = table.entries().map(|entry| entry.node.addr).collect();
+                let mut addrs: Vec<_> = table.entries().map(|entry| entry.node().addr).collect();
                 addrs.sort();
                 prop_assert!(addrs.windows(2).all(|pair| pair[0] != pair[1]));
             }
