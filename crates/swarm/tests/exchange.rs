@@ -1,5 +1,7 @@
 //! Peer exchange (BEP 11): whom peers are told of, with what, and how many at once.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 mod rig;
 
 use std::net::SocketAddr;

@@ -1,5 +1,7 @@
 //! Hole punching (BEP 55): who is asked, who is introduced to whom, who is dialled.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 mod rig;
 
 use std::net::SocketAddr;
