@@ -205,6 +205,8 @@ pub struct Peer {
     pub incoming: bool,
     /// Seconds since it is connected.
     pub connected_seconds: u64,
+    /// What it does for us and we for it, in words.
+    pub words: String,
 }
 
 /// How a tracker is.
@@ -288,6 +290,8 @@ pub struct Tracker {
     pub tier: u32,
     /// How it is.
     pub state: TrackerState,
+    /// The same in words, with what comes next.
+    pub words: String,
     /// What it said, or what went wrong.
     pub message: Option<String>,
     /// Seeds it knows.

@@ -108,6 +108,8 @@ pub struct Dht {
     pub values: u32,
     /// Peers remembered for others.
     pub peers: u32,
+    /// Questions of others left unanswered since the start: too many came from one network, or altogether.
+    pub left_out: u64,
 }
 
 /// Whether others reach a port of ours.

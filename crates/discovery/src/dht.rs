@@ -221,6 +221,8 @@ pub struct Status {
     pub stored_peers: usize,
     /// Values kept for others (BEP 44).
     pub stored_items: usize,
+    /// Questions left unanswered since the start: too many from one network, or altogether.
+    pub left_out: u64,
 }
 
 #[derive(Debug)]
@@ -324,6 +326,7 @@ impl Dht {
             searches: self.searches.len(),
             stored_peers: self.server.stored_peers(),
             stored_items: self.server.items.len(),
+            left_out: self.server.left_out,
         }
     }
 

@@ -248,6 +248,14 @@ impl Announcer {
             .min()
     }
 
+    /// When a tracker is told next, as far as that is decided; `None`: when those before it fail, or never.
+    pub fn next_of(&self, url: &TrackerUrl) -> Option<Instant> {
+        self.courses
+            .iter()
+            .filter_map(|course| course.next_of(url))
+            .min()
+    }
+
     fn announced(&mut self, now: Instant, id: AnnounceId, result: Result<Announced, Failure>) {
         let landed = self
             .courses

@@ -26,6 +26,7 @@ pub(crate) mod transfer;
 pub(crate) mod views;
 pub(crate) mod waiting;
 pub(crate) mod webseeds;
+mod words;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -130,6 +130,12 @@ impl Resolve for Pins {
     }
 }
 
+/// Addresses to connect to for a host.
+struct Pin {
+    host: String,
+    addrs: Vec<SocketAddr>,
+}
+
 /// An answer of which the body is still to be read.
 pub struct Answer {
     /// The answer, whatever its status.
@@ -202,37 +208,64 @@ impl Web {
         }
     }
 
-    /// Where a step leads, as far as we can know; for what goes through a proxy, where the proxy is.
-    async fn pin(&self, url: &Url, v6: Option<bool>) -> Result<Vec<SocketAddr>, FetchError> {
+    /// Where a step leads, as far as we can know, which is to be judged; and whom to connect to if it is right: for what
+    /// goes through a proxy, the proxy.
+    async fn lead(
+        &self,
+        url: &Url,
+        v6: Option<bool>,
+    ) -> Result<(Vec<SocketAddr>, Pin), FetchError> {
         let (Some(proxy), true) = (&self.egress.proxy, self.is_proxied(url)) else {
             let addrs = resolve(url, v6).await?;
-            self.keep_pin(url.host_str().unwrap_or_default(), addrs.clone());
-            return Ok(addrs);
+            let pin = Pin {
+                host: url.host_str().unwrap_or_default().to_owned(),
+                addrs: addrs.clone(),
+            };
+            return Ok((addrs, pin));
         };
         let away = |why: std::io::Error| FetchError::Connect {
             host: proxy.to_string(),
             why: why.to_string(),
         };
         let at = tokio::net::lookup_host((proxy.host.as_str(), proxy.port)).await;
-        self.keep_pin(&proxy.host, at.map_err(away)?.collect());
+        let pin = Pin {
+            host: proxy.host.clone(),
+            addrs: at.map_err(away)?.collect(),
+        };
         let host = url.host_str().unwrap_or_default();
-        Ok(match Target::new(host, 0) {
+        let leads = match Target::new(host, 0) {
             Target::Addr(addr) => vec![addr],
             Target::Name(name, _) if name.eq_ignore_ascii_case("localhost") => {
                 vec![([127, 0, 0, 1], 0).into()]
             }
             Target::Name(..) => Vec::new(),
-        })
+        };
+        Ok((leads, pin))
     }
 
-    fn keep_pin(&self, host: &str, addrs: Vec<SocketAddr>) {
-        let name = host.trim_matches(['[', ']']).to_owned();
+    fn keep(&self, pin: Pin) {
+        let name = pin.host.trim_matches(['[', ']']).to_owned();
         if let Ok(mut pins) = self.pins.0.lock() {
-            if pins.len() >= MOST_PINS {
-                pins.clear();
+            if pins.len() >= MOST_PINS && !pins.contains_key(&name) {
+                pins.pop_first();
             }
-            pins.insert(name, addrs);
+            pins.insert(name, pin.addrs);
         }
+    }
+
+    /// Whether an address is one that a step may lead to.
+    fn judge(
+        &self,
+        url: &Url,
+        ip: IpAddr,
+        trust: Trust,
+        from: Option<IpAddr>,
+    ) -> Result<(), FetchError> {
+        if self.blocking.blocks(ip) {
+            let host = url.host_str().unwrap_or_default();
+            return Err(FetchError::Blocked(host.to_owned(), ip));
+        }
+        judge(url, ip, trust, from)
     }
 
     /// Asks for bytes of a file. `from` is the address that named this URL, if it was not the torrent or the person.
@@ -336,13 +369,11 @@ impl Web {
     ) -> Result<Answer, FetchError> {
         for _ in 0..REDIRECTS {
             let host = url.host_str().unwrap_or_default().to_owned();
-            let addrs = self.pin(&url, how.v6).await?;
+            let (addrs, pin) = self.lead(&url, how.v6).await?;
             for addr in &addrs {
-                if self.blocking.blocks(addr.ip()) {
-                    return Err(FetchError::Blocked(host, addr.ip()));
-                }
-                judge(&url, addr.ip(), how.trust, from)?;
+                self.judge(&url, addr.ip(), how.trust, from)?;
             }
+            self.keep(pin);
             // Where a name leads that only the proxy knows counts as outside: from there nothing leads inward.
             let here = addrs.first().map_or(OUTSIDE, |a| a.ip());
             let request = self.client(how.idle).get(url.clone());
@@ -356,6 +387,10 @@ impl Web {
                     _ => plain(&e),
                 },
             })?;
+            // Another request for the same name may have been led, and allowed, elsewhere meanwhile.
+            if let (Some(at), false) = (response.remote_addr(), self.is_proxied(&url)) {
+                self.judge(&url, at.ip(), how.trust, from)?;
+            }
             let status = response.status();
             if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
                 let to = response
@@ -555,6 +590,21 @@ mod tests {
             get(&format!("http://{addr}/announce"), Trust::Stranger, 100).unwrap(),
             b"x"
         );
+    }
+
+    #[test]
+    fn where_a_name_may_not_lead_nobody_is_led() {
+        let url = format!("http://localhost:{}/admin", server(vec![ok("x")]).port());
+        let web = Web::new(&Egress::default(), Rc::default());
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().build().unwrap();
+        let refused = runtime.block_on(web.get(&url, Trust::Stranger, None, 9));
+        assert!(
+            matches!(refused, Err(FetchError::NotAnnounce(_))),
+            "{refused:?}"
+        );
+        // Another request for this name, which was allowed elsewhere, connects to what is pinned.
+        assert!(web.pins.0.lock().unwrap().is_empty());
     }
 
     #[test]

@@ -361,22 +361,39 @@ fn a_server_that_has_something_else_is_dropped_with_the_reason_and_the_peer_give
 }
 
 #[test]
-fn a_server_that_drips_or_never_ends_holds_up_nobody() {
-    for habit in [Habit::Drips, Habit::Endless] {
-        let dir = tempfile::tempdir().unwrap();
-        let (root, metainfo) = content(dir.path(), &[9_000_000], Kind::V1);
-        let server = Server::start(dir.path(), habit);
-        let seed = Peer::start();
-        let (web, peers) = (vec![server.url()], vec![seed.addr()]);
-        let mut download = Download::begin(dir.path(), metainfo.clone(), web, peers);
-        let end = Instant::now() + LONG;
-        while server.asked.load(Ordering::SeqCst) == 0 {
-            assert!(Instant::now() < end, "the server is not asked");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        seed.seed(&metainfo, &root);
-        download.ends_like(&root);
+fn a_server_that_never_ends_is_dropped_with_the_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, metainfo) = content(dir.path(), &[9_000_000], Kind::V1);
+    let server = Server::start(dir.path(), Habit::Endless);
+    let seed = Peer::start();
+    let (web, peers) = (vec![server.url()], vec![seed.addr()]);
+    let mut download = Download::begin(dir.path(), metainfo.clone(), web, peers);
+    download.until(|event| matches!(event, Event::Notice(..)));
+    let notice = &download.notices[0];
+    assert!(
+        notice.contains("sends more than it is asked for"),
+        "{notice}"
+    );
+    seed.seed(&metainfo, &root);
+    download.ends_like(&root);
+}
+
+#[test]
+fn a_server_that_drips_holds_up_nobody_and_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, metainfo) = content(dir.path(), &[9_000_000], Kind::V1);
+    let server = Server::start(dir.path(), Habit::Drips);
+    let seed = Peer::start();
+    let (web, peers) = (vec![server.url()], vec![seed.addr()]);
+    let mut download = Download::begin(dir.path(), metainfo.clone(), web, peers);
+    // It is given up for its slowness, and given another chance.
+    let end = Instant::now() + LONG;
+    while server.asked.load(Ordering::SeqCst) < 2 {
+        assert!(Instant::now() < end, "it is still waited for");
+        std::thread::sleep(Duration::from_millis(100));
     }
+    seed.seed(&metainfo, &root);
+    download.ends_like(&root);
 }
 
 #[test]

@@ -199,6 +199,8 @@ pub struct Peer {
     pub exchange_at: Instant,
     /// When it may exchange addresses with us next (earlier is ignored).
     pub exchange_from: Instant,
+    /// Peer exchange that came before that.
+    pub exchange_early: u8,
 }
 
 impl Peer {
@@ -261,6 +263,7 @@ impl Peer {
             told: Vec::new(),
             exchange_at: now + Duration::from_secs(10),
             exchange_from: now,
+            exchange_early: 0,
         }
     }
 

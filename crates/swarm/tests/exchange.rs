@@ -15,6 +15,8 @@ use torrent::wire::Message;
 const SECOND: Duration = Duration::from_secs(1);
 /// The number under which the peers of these tests take `ut_pex`.
 const THEIRS: u8 = 6;
+/// The number under which we take it.
+const OUR_PEX: u8 = 1;
 
 /// Somebody who listens where it calls from, over a road.
 fn peer(rig: &mut Rig, id: TorrentId, n: u32, road: Road, all: bool) -> ConnId {
@@ -145,4 +147,43 @@ fn who_is_full_keeps_those_of_high_priority() {
     let mut kept: Vec<SocketAddr> = rig.session.peers(id).map(|p| p.addr).collect();
     kept.sort_unstable();
     assert_eq!(kept, best);
+}
+
+#[test]
+fn who_floods_us_with_addresses_is_left_and_few_of_them_are_known() {
+    let mut rig = Rig::new(Config::default());
+    let id = rig.add(0, 40, false);
+    let tcp = Road::default();
+    let [quick, calm] = [1, 2].map(|n| peer(&mut rig, id, n, tcp, false));
+    let mut next = 10;
+    let mut says = |rig: &mut Rig, conn| {
+        next += 50;
+        let added = (next..next + 50).map(|n| (far(n), PexFlags::default()));
+        let pex = Pex {
+            added: added.collect(),
+            ..Pex::default()
+        };
+        let (id, payload) = (OUR_PEX, pex.encode());
+        rig.tell(Input::Message(conn, Message::Extended { id, payload }));
+    };
+    for _ in 0..3 {
+        says(&mut rig, calm);
+        rig.run(60 * SECOND);
+    }
+    for _ in 0..30 {
+        says(&mut rig, quick);
+    }
+    let reason = |conn| rig.closed.iter().find(|(closed, _)| *closed == conn);
+    let (_, reason) = reason(quick).expect("it is left");
+    assert!(reason.to_string().contains("floods us"), "{reason}");
+    assert!(!rig.closed.iter().any(|(conn, _)| *conn == calm));
+    let known: u32 = rig
+        .session
+        .reach(id)
+        .unwrap()
+        .known
+        .iter()
+        .map(|(_, n)| n)
+        .sum();
+    assert!((200..=210).contains(&known), "{known} addresses");
 }

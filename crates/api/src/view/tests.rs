@@ -20,6 +20,7 @@ fn peer(address: &str, received: u64, connected_seconds: u64) -> Peer {
         peer_interested: false,
         peer_choking: true,
         snubbed: false,
+        words: String::new(),
         road: Road {
             carrier: Carrier::Utp,
             cover: Cover::Plain,
@@ -65,6 +66,7 @@ fn trackers(urls: &[(&str, TrackerState)]) -> View {
         url: (*url).into(),
         tier: 0,
         state: *state,
+        words: String::new(),
         message: None,
         seeds: None,
         leeches: None,

@@ -64,15 +64,13 @@ impl Peers {
 }
 
 /// What there is to say of a peer.
-fn what(peer: &Peer) -> Vec<&'static str> {
-    [
-        (peer.interested && peer.peer_choking, "choking us"),
-        (peer.peer_interested && peer.choking, "choked"),
-        (peer.snubbed, "stalled"),
+fn what(peer: &Peer) -> Vec<&str> {
+    let marks = [
         (peer.class == PeerClass::Lan, "on the local network"),
         (peer.incoming, "incoming"),
-    ]
-    .into_iter()
-    .filter_map(|(is, word)| is.then_some(word))
-    .collect()
+    ];
+    let marks = marks
+        .into_iter()
+        .filter_map(|(is, word)| is.then_some(word));
+    std::iter::once(peer.words.as_str()).chain(marks).collect()
 }

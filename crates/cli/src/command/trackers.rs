@@ -47,7 +47,7 @@ impl Trackers {
                 number(tracker.leeches),
                 tracker.peers.to_string(),
                 tracker.url.clone(),
-                tracker.message.clone().unwrap_or_default(),
+                tracker.words.clone(),
             ]);
         }
         table.show(context);

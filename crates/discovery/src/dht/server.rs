@@ -34,6 +34,8 @@ pub(super) struct Server {
     tokens: Tokens,
     limiter: Limiter,
     sweep_at: Instant,
+    /// Questions left unanswered.
+    pub(super) left_out: u64,
 }
 
 /// Where to look for nodes near a place.
@@ -51,12 +53,17 @@ impl Server {
             tokens: Tokens::new(secret, now),
             limiter: Limiter::new(now),
             sweep_at: now + SWEEP,
+            left_out: 0,
         }
     }
 
     /// Whether to answer a question from `from`; counts it.
     pub(super) fn allows(&mut self, now: Instant, from: SocketAddr) -> bool {
-        self.limiter.allows(now, from)
+        let allows = self.limiter.allows(now, from);
+        if !allows {
+            self.left_out += 1;
+        }
+        allows
     }
 
     /// The answer, or a refusal.

@@ -214,6 +214,17 @@ impl Course {
         flights.chain(due).min()
     }
 
+    /// When this tracker is told next, as far as that is decided; `None`: when others fail, or never.
+    pub(super) fn next_of(&self, url: &TrackerUrl) -> Option<Instant> {
+        let (number, tracker) = (0..)
+            .zip(&self.trackers)
+            .find(|(_, tracker)| tracker.url == *url)?;
+        let first = self.tiers.iter().flatten().next() == Some(&number);
+        let resting = self.round.is_none() && self.farewells.is_none() && !tracker.is_dead;
+        let due = self.due().filter(|_| first && resting)?;
+        Some(tracker.not_before.map_or(due, |at| at.max(due)))
+    }
+
     /// Notes that a tracker is being told.
     pub(super) fn take_off(
         &mut self,

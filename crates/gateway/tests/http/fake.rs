@@ -82,6 +82,7 @@ pub fn peer(address: &str) -> Peer {
         peer_interested: false,
         peer_choking: true,
         snubbed: false,
+        words: "takes from us".into(),
         road: api::Road {
             carrier: api::Carrier::Utp,
             cover: api::Cover::Plain,
@@ -184,6 +185,7 @@ impl Service for Fake {
             url: "udp://tracker.example:6969/announce".into(),
             tier: 0,
             state: TrackerState::Working,
+            words: "named 3 peers".into(),
             message: None,
             seeds: Some(1),
             leeches: None,

@@ -99,6 +99,8 @@ async fn remove(mapping: Mapping, port: u16) {
 enum Trouble {
     /// Nobody answers.
     Nobody,
+    /// Somebody does, and it means nothing.
+    Nonsense,
     /// The router says no.
     Refused(String),
 }
@@ -152,6 +154,10 @@ pub(crate) async fn run(driver: Rc<Driver>) {
             }
             Err(Trouble::Nobody) => {
                 ports.say("no router here answers UPnP, NAT-PMP or PCP".to_owned());
+                until_moved(&driver, Some(here), AGAIN).await;
+            }
+            Err(Trouble::Nonsense) => {
+                ports.say("the router's answer is none of UPnP, NAT-PMP or PCP".to_owned());
                 until_moved(&driver, Some(here), AGAIN).await;
             }
             Err(Trouble::Refused(why)) => {
@@ -217,14 +223,13 @@ async fn map(here: Place, port: u16) -> Result<(Mapping, Option<IpAddr>, String)
         Some(gateway) => by_asking(here.own, gateway, port).await,
         None => Err(Trouble::Nobody),
     };
-    let refused = match asked {
+    let before = match asked {
         Ok(mapped) => return Ok(mapped),
-        Err(Trouble::Refused(why)) => Some(why),
-        Err(Trouble::Nobody) => None,
+        Err(trouble) => trouble,
     };
-    match (by_upnp(here.own, port).await, refused) {
-        (Err(Trouble::Nobody), Some(why)) => Err(Trouble::Refused(why)),
-        (mapped, _) => mapped,
+    match by_upnp(here.own, port).await {
+        Err(Trouble::Nobody) => Err(before),
+        mapped => mapped,
     }
 }
 
@@ -279,18 +284,13 @@ fn trouble_of(error: crab_nat::MappingFailure) -> Trouble {
     use pcp::Failure as Pcp;
     match error {
         MappingFailure::NatPmp(
-            NatPmp::Socket(_)
-            | NatPmp::Timeout
-            | NatPmp::InvalidResponse(_)
-            | NatPmp::UnsupportedVersion(_),
+            NatPmp::Socket(_) | NatPmp::Timeout | NatPmp::UnsupportedVersion(_),
         )
-        | MappingFailure::Pcp(
-            Pcp::Socket(_)
-            | Pcp::Timeout
-            | Pcp::Nonce
-            | Pcp::InvalidResponse(_)
-            | Pcp::UnsupportedVersion(_),
-        ) => Trouble::Nobody,
+        | MappingFailure::Pcp(Pcp::Socket(_) | Pcp::Timeout | Pcp::UnsupportedVersion(_)) => {
+            Trouble::Nobody
+        }
+        MappingFailure::NatPmp(NatPmp::InvalidResponse(_))
+        | MappingFailure::Pcp(Pcp::Nonce | Pcp::InvalidResponse(_)) => Trouble::Nonsense,
         refusal => Trouble::Refused(refusal.to_string()),
     }
 }

@@ -42,6 +42,8 @@ pub(crate) struct Following {
     due: Cell<Option<Instant>>,
     /// What the trackers said last, for the person.
     heard: RefCell<BTreeMap<String, Heard>>,
+    /// Announces under way, by the URL as it is shown.
+    asking: RefCell<BTreeMap<String, u32>>,
     pub stopped: Notify,
 }
 
@@ -112,8 +114,11 @@ impl Following {
                     .trackers
                     .running
                     .set(driver.trackers.running.get() + 1);
+                let shown = url.shown();
+                *self.asking.borrow_mut().entry(shown.clone()).or_default() += 1;
                 tokio::task::spawn_local(async move {
-                    announce_to(driver.clone(), following, id, url, announce).await;
+                    announce_to(driver.clone(), following.clone(), id, url, announce).await;
+                    following.asked(&shown);
                     driver
                         .trackers
                         .running
@@ -136,6 +141,16 @@ impl Following {
             Output::Stopped => {
                 driver.trackers.schedule(self, None);
                 self.stopped.notify_one();
+            }
+        }
+    }
+
+    fn asked(&self, shown: &str) {
+        let mut asking = self.asking.borrow_mut();
+        if let Some(left) = asking.get_mut(shown) {
+            *left -= 1;
+            if *left == 0 {
+                asking.remove(shown);
             }
         }
     }
@@ -196,6 +211,15 @@ impl Following {
             .collect()
     }
 
+    /// Whether the tracker with this URL is being asked, and when it is next, as far as that is decided.
+    pub fn asks(&self, url: &str) -> (bool, Option<Instant>) {
+        let Ok(url) = TrackerUrl::parse(url) else {
+            return (false, None);
+        };
+        let asking = self.asking.borrow().contains_key(&url.shown());
+        (asking, self.engine.borrow().next_of(&url))
+    }
+
     /// What the tracker with this URL said last.
     pub fn heard_from(&self, url: &str) -> Option<Heard> {
         let shown = TrackerUrl::parse(url).ok()?.shown();
@@ -232,6 +256,7 @@ impl Driver {
             engine: RefCell::new(engine),
             due: Cell::new(None),
             heard: RefCell::default(),
+            asking: RefCell::default(),
             stopped: Notify::new(),
         });
         self.followings.borrow_mut().insert(id, following.clone());

@@ -15,7 +15,7 @@ use swarm::{Class, TorrentId};
 use tokio::sync::oneshot;
 use torrent::metainfo::Info;
 
-use super::Driver;
+use super::{Driver, words};
 use crate::{Options, Place, Problem, Source};
 
 thread_local! {
@@ -91,6 +91,7 @@ impl Driver {
         let session = self.session.borrow();
         let pieces = session.status(now, id).map_or(0, |status| status.pieces);
         let shown = session.peer_status(now, id).into_iter().map(|peer| Peer {
+            words: words::peer(&peer),
             address: peer.addr.to_string(),
             client: peer.client,
             source: source(peer.source).to_owned(),
@@ -156,14 +157,23 @@ impl Driver {
             for url in urls {
                 let heard = following.and_then(|following| following.heard_from(url));
                 let counts = self.counts(id, url, following.is_none());
+                let (asking, next) = following.map_or((false, None), |f| f.asks(url));
+                let state = match &heard {
+                    _ if asking => TrackerState::Announcing,
+                    Some(heard) if heard.works => TrackerState::Working,
+                    Some(_) => TrackerState::Failed,
+                    None => TrackerState::Idle,
+                };
                 shown.push(Tracker {
                     url: url.clone(),
                     tier,
-                    state: match &heard {
-                        Some(heard) if heard.works => TrackerState::Working,
-                        Some(_) => TrackerState::Failed,
-                        None => TrackerState::Idle,
-                    },
+                    state,
+                    words: words::tracker(
+                        state,
+                        following.is_some(),
+                        heard.as_ref(),
+                        next.is_some(),
+                    ),
                     message: heard.as_ref().and_then(|heard| heard.message.clone()),
                     seeds: heard
                         .as_ref()
@@ -174,7 +184,7 @@ impl Driver {
                         .and_then(|heard| heard.leeches)
                         .or(counts.map(|counts| counts.incomplete)),
                     peers: heard.as_ref().map_or(0, |heard| heard.peers),
-                    next_at: None,
+                    next_at: next.map(words::unix_time),
                 });
             }
         }

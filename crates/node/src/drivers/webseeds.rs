@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use discovery::tracker::rules;
 use reqwest::{Response, StatusCode, Url, header};
@@ -27,6 +27,10 @@ const PER_HOST: usize = 8;
 const ANSWER: Duration = Duration::from_secs(20);
 /// ...and be silent so long while it sends.
 const SILENCE: Duration = Duration::from_secs(30);
+/// In so long that we wait for it a server has to send at least...
+const PACE: Duration = Duration::from_secs(20);
+/// ...this many bytes.
+const LEAST_PACED: u64 = 64 << 10;
 /// From a server that sends whole files only, files of so many bytes are taken; of longer ones too much would be thrown
 /// away.
 const MOST_WHOLE: u64 = 4 << 20;
@@ -249,7 +253,7 @@ impl Driver {
 
     /// How a transfer's web seeds are.
     pub fn web_seed_states(&self, id: TorrentId) -> Vec<api::WebSeed> {
-        let now = std::time::Instant::now();
+        let now = Instant::now();
         let states = self.session.borrow().web_seeds(now, id);
         let servers = self.web_seeds.servers.borrow();
         let Some(servers) = servers.get(&id) else {
@@ -435,15 +439,26 @@ async fn stream(
         server.moved.borrow_mut().insert(file, place);
     }
     let mut left = range.end - range.start;
+    let broken = |why: &str| FetchError::Later(format!("{host} {why}"), None);
+    // Only waiting for the server counts: the disk and the limits take their time, too.
+    let (mut waited, mut came) = (Duration::ZERO, 0);
     while left > 0 {
+        let asked = Instant::now();
         let chunk = tokio::time::timeout(SILENCE, answer.response.chunk()).await;
-        let broken = |why: &str| FetchError::Later(format!("{host} {why}"), None);
+        waited += asked.elapsed();
+        if waited >= PACE && came < LEAST_PACED {
+            return Err(broken("sends too slowly").into());
+        }
+        if waited >= PACE {
+            (waited, came) = (Duration::ZERO, 0);
+        }
         let chunk = chunk
             .map_err(|_| broken("fell silent"))?
             .map_err(|_| broken("broke off"))?;
         let Some(chunk) = chunk else {
             return Err(broken("sent less than it promised").into());
         };
+        came += chunk.len() as u64;
         let skipped = skip.min(chunk.len() as u64);
         skip -= skipped;
         let bytes = &chunk[skipped as usize..];
@@ -453,10 +468,17 @@ async fn stream(
     }
     // The connection can be used again once its end was seen.
     if answer.response.status() == StatusCode::PARTIAL_CONTENT {
-        let _ = tokio::time::timeout(Duration::from_secs(1), answer.response.chunk()).await;
+        let rest = tokio::time::timeout(Duration::from_secs(1), answer.response.chunk()).await;
+        if matches!(rest, Ok(Ok(Some(_)))) {
+            return Err(too_much(&host).into());
+        }
     }
     drop(turn);
     Ok(())
+}
+
+fn too_much(host: &str) -> FetchError {
+    FetchError::Useless(format!("{host} sends more than it is asked for"))
 }
 
 /// Whether an answer has the bytes that were asked for, and how many come before them.
@@ -483,6 +505,11 @@ fn accept(
         return Err(FetchError::Useless(why));
     }
     match status {
+        StatusCode::PARTIAL_CONTENT
+            if (response.content_length()).is_some_and(|sent| sent > range.end - range.start) =>
+        {
+            Err(too_much(host))
+        }
         StatusCode::PARTIAL_CONTENT => {
             match header(header::CONTENT_RANGE).and_then(content_range) {
                 Some((_, Some(there))) if there != len => Err(differs(there)),

@@ -12,6 +12,8 @@ const EXCHANGE: Duration = Duration::from_secs(60);
 const MOST_AT_FIRST: usize = 100;
 /// Exchanges closer together than this are ignored (BEP 11: one a minute).
 const EXCHANGE_GAP: Duration = Duration::from_secs(30);
+/// ...and who sends more than so many in that time is left.
+const MOST_EARLY: u8 = 20;
 /// Addresses taken from one exchange.
 const MOST_TAKEN: usize = 100;
 /// Peers that left, remembered to tell others so. Who left before is taken for connected a little longer.
@@ -108,10 +110,17 @@ impl Torrent {
         let Some(peer) = self.peers.get_mut(&conn) else {
             return Ok(());
         };
-        if now < peer.exchange_from || self.info.as_ref().is_some_and(|i| i.private()) {
+        if self.info.as_ref().is_some_and(|i| i.private()) {
             return Ok(());
         }
-        peer.exchange_from = now + EXCHANGE_GAP;
+        if now < peer.exchange_from {
+            peer.exchange_early += 1;
+            return match peer.exchange_early > MOST_EARLY {
+                true => Err(Reason::Protocol("floods us with peer exchange")),
+                false => Ok(()),
+            };
+        }
+        (peer.exchange_from, peer.exchange_early) = (now + EXCHANGE_GAP, 0);
         let Ok(pex) = Pex::parse(payload) else {
             return Err(Reason::Protocol("sent a malformed peer exchange"));
         };

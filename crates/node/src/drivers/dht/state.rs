@@ -22,6 +22,7 @@ impl DhtDriver {
             reachable: reachable(&status),
             values: number(status.stored_items),
             peers: number(status.stored_peers),
+            left_out: status.left_out,
         }
     }
 }
@@ -63,7 +64,14 @@ fn words(status: &Status, unresolved: Option<&str>) -> String {
         Some(false) => "; other nodes do not reach this one: a router or a firewall is in between",
         None => "",
     };
-    format!("{nodes}, {} verified{more}{reached}", status.verified)
+    let flooded = match status.left_out {
+        0 => String::new(),
+        n => format!("; {n} questions too many were left unanswered"),
+    };
+    format!(
+        "{nodes}, {} verified{more}{reached}{flooded}",
+        status.verified
+    )
 }
 
 #[cfg(test)]
@@ -103,6 +111,10 @@ mod tests {
             ..many
         };
         let lost = Status { known: 3, ..start };
+        let flooded = Status {
+            left_out: 7,
+            ..many
+        };
         for (status, expected) in [
             (start, "no node answers yet; trying again"),
             (lost, "no node answers any more; trying again"),
@@ -110,6 +122,10 @@ mod tests {
             (settling, "looking for its first nodes"),
             (few, "1 node answers, 1 verified; looking for more"),
             (many, "29 nodes answer, 25 verified"),
+            (
+                flooded,
+                "29 nodes answer, 25 verified; 7 questions too many were left unanswered",
+            ),
             (
                 open,
                 "29 nodes answer, 25 verified; other nodes reach this one",
