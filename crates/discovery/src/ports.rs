@@ -162,6 +162,9 @@ impl Ports {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
 
     fn peer(n: u8) -> IpAddr {
         [203, 0, 113, n].into()
@@ -243,5 +246,74 @@ mod tests {
         assert_eq!(ports.ask(at(100), peer(3)), Some(Transport::Utp));
         assert_eq!(ports.ask(at(200), peer(4)), Some(Transport::Utp));
         assert_eq!(ports.ask(at(32 + 1200), peer(5)), Some(TCP));
+    }
+
+    /// Somebody's address: near or far, of either family, and one of them written in another way.
+    fn somebody(n: u8) -> IpAddr {
+        match n % 8 {
+            0 => [192, 168, 1, n].into(),
+            1 => IpAddr::from([0, 0, 0, 0, 0, 0xffff, 0xcb00, 0x7100 + u16::from(n / 8)]),
+            2 | 3 => IpAddr::from([0x2a0e, 0x77, 0, 0, 0, 0, 0, u16::from(n)]),
+            _ => peer(n / 8),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn open_is_a_port_that_somebody_came_in_through(
+            steps in proptest::collection::vec((0u8..8, any::<bool>(), any::<u8>(), 0u64..900), 0..120),
+        ) {
+            let (mut ports, mut now) = (Ports::default(), Instant::now());
+            // Who came in, and who said that they did not get through: when, by which way, from where.
+            let (mut came, mut failed) = (Vec::new(), Vec::new());
+            let transports = [Transport::Tcp, Transport::Utp];
+            for (what, utp, who, seconds) in steps {
+                now += Duration::from_secs(seconds);
+                let (transport, from) = (transports[usize::from(utp)], somebody(who));
+                let way = (transport, from.to_canonical().is_ipv6());
+                let far = Scope::of(from.to_canonical()) == Scope::Public;
+                match what {
+                    0 | 1 => {
+                        ports.reached(now, transport, from);
+                        came.extend(far.then_some((now, way, from.to_canonical())));
+                    }
+                    2 => ports.answered(now, transport, from, DialOutcome::Opened),
+                    3 => ports.answered(now, transport, from, DialOutcome::NotTried),
+                    4 | 5 => {
+                        let said = [DialOutcome::Refused, DialOutcome::TimedOut];
+                        ports.answered(now, transport, from, said[usize::from(what - 4)]);
+                        failed.extend(far.then_some((now, way, from.to_canonical())));
+                    }
+                    _ => {
+                        let asked = ports.ask(now, from);
+                        prop_assert!(far || asked.is_none());
+                    }
+                }
+                for port in &ports.ports {
+                    prop_assert!(port.sights.len() <= SIGHTS && port.asked.len() <= SIGHTS);
+                }
+                for transport in transports {
+                    for v6 in [false, true] {
+                        let of = |seen: &[(Instant, (Transport, bool), IpAddr)]| {
+                            let young = seen.iter().filter(|s| now - s.0 < LIFETIME);
+                            let here = young.filter(|s| s.1 == (transport, v6));
+                            here.map(|s| s.2).collect::<BTreeSet<_>>().len()
+                        };
+                        match ports.state(now, transport, v6) {
+                            PortState::Open { peers, ago } => {
+                                prop_assert!(peers > 0 && peers <= of(&came));
+                                prop_assert!(ago < LIFETIME);
+                            }
+                            PortState::Closed { peers, .. } => {
+                                prop_assert!(peers >= ENOUGH && peers <= of(&failed));
+                            }
+                            PortState::Unknown { peers } => {
+                                prop_assert!(peers < ENOUGH && peers <= of(&failed));
+                            }
+                        }
+                    }
+                }
+            }
+        }
     }
 }

@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 
 use bolero::check;
 use swarm::{
-    Add, Class, Config, ConnId, Event, Failure, FetchError, FetchId, Input, Output, PieceDigest,
-    Road, Scope, Session, Source, Take, TorrentId, Verdict, WebSeedId,
+    Add, Class, Config, ConnId, DialbackEvent, Event, Failure, FetchError, FetchId, Input, Output,
+    PieceDigest, Road, Scope, Session, Source, Take, TorrentId, Verdict, WebSeedId,
 };
-use torrent::extension::{Holepunch, Pex, PexFlags, PunchError};
+use torrent::extension::{
+    DialOutcome, Dialback, Holepunch, Pex, PexFlags, PunchError, Transport, UploadOnly,
+};
 use torrent::ids::Sha256Hash;
 use torrent::layout::BLOCK;
 use torrent::metainfo::{Info, Metainfo, PieceLayers};
@@ -29,6 +31,8 @@ const TORRENTS: [&[u8]; 3] = [
 const MOST_DECISIONS: usize = 20_000;
 /// Connections the session is given.
 const CONNECTIONS: usize = 20;
+/// Dials for others that may fall into a minute: those of two minutes that are counted.
+const MOST_DIALBACKS: usize = 12;
 /// Facts in one run.
 const FACTS: usize = 400;
 
@@ -78,6 +82,7 @@ impl Tape<'_> {
 #[derive(Default)]
 struct Conn {
     connected: bool,
+    addr: Option<SocketAddr>,
     asked: BTreeSet<BlockRef>,
     sending: Vec<BlockRef>,
 }
@@ -94,6 +99,10 @@ struct Driver {
     fetches: BTreeMap<(TorrentId, FetchId), (VecDeque<BlockRef>, bool)>,
     web_seeds: u32,
     addresses: u32,
+    /// What there is to say about dialling back.
+    dialbacks: Vec<(ConnId, Dialback)>,
+    /// When peers were to be dialled because they asked for it.
+    dialled_back: Vec<Instant>,
 }
 
 impl Driver {
@@ -105,6 +114,7 @@ impl Driver {
             listen_port: 6881,
             limit_down: [0, 100_000][usize::from(tape.byte() & 1)],
             limit_up: [0, 100_000][usize::from(tape.byte() & 1)],
+            dialback: true,
             ..Config::default()
         };
         let parse = |bytes| {
@@ -122,6 +132,8 @@ impl Driver {
             fetches: BTreeMap::new(),
             web_seeds: 0,
             addresses: 0,
+            dialbacks: Vec::new(),
+            dialled_back: Vec::new(),
         }
     }
 
@@ -143,8 +155,12 @@ impl Driver {
             decisions += 1;
             assert!(decisions < MOST_DECISIONS, "{output:?} is one too many");
             match output {
-                Output::Dial(conn, ..) => {
-                    let before = self.conns.insert(conn, Conn::default());
+                Output::Dial(conn, addr, _) => {
+                    let state = Conn {
+                        addr: Some(addr),
+                        ..Conn::default()
+                    };
+                    let before = self.conns.insert(conn, state);
                     assert!(before.is_none(), "{conn:?} is used twice");
                 }
                 Output::Handshake(conn, _) => assert!(self.conns[&conn].connected),
@@ -168,6 +184,7 @@ impl Driver {
                     assert_eq!(info.raw(), self.infos[id.0 as usize].0.raw());
                     self.known.insert(id);
                 }
+                Output::Event(_, Event::Dialback(conn, event)) => self.dials_back(conn, event),
                 Output::Event(..) => {}
                 Output::Fetch(id, fetch, _, blocks) => {
                     assert!(!blocks.is_empty() && blocks.is_sorted());
@@ -185,6 +202,29 @@ impl Driver {
         }
         if let Some(deadline) = self.session.deadline() {
             assert!(deadline < self.now + Duration::from_secs(3600));
+        }
+    }
+
+    /// What a driver does about dialling back, and whom it may be told to dial.
+    fn dials_back(&mut self, conn: ConnId, event: DialbackEvent) {
+        let addr = self.conn(conn).addr.expect("it has one");
+        match event {
+            DialbackEvent::Offered(ip) => {
+                assert_eq!(ip, addr.ip());
+                let ask = Dialback::Ask(Transport::Tcp, 6881);
+                self.dialbacks.push((conn, ask));
+            }
+            DialbackEvent::Wanted(transport, to) => {
+                assert_eq!(to.ip(), addr.ip(), "who asks is dialled, and nobody else");
+                let now = self.now;
+                self.dialled_back
+                    .retain(|at| now - *at < Duration::from_secs(60));
+                self.dialled_back.push(now);
+                assert!(self.dialled_back.len() <= MOST_DIALBACKS);
+                let answer = Dialback::Answer(transport, to.port(), DialOutcome::Refused);
+                self.dialbacks.push((conn, answer));
+            }
+            DialbackEvent::Answered(ip, ..) => assert_eq!(ip, addr.ip()),
         }
     }
 
@@ -248,7 +288,7 @@ impl Driver {
 
     fn message(&self, tape: &mut Tape<'_>) -> Option<Message> {
         let pieces = self.infos[0].0.layout().pieces();
-        Some(match tape.byte() % 26 {
+        Some(match tape.byte() % 28 {
             0 => Message::KeepAlive,
             1 => Message::Choke,
             2 | 3 => Message::Unchoke,
@@ -279,7 +319,7 @@ impl Driver {
             21 => Message::Extended {
                 id: 0,
                 payload:
-                    b"d1:md11:ut_metadatai2e6:ut_pexi1e11:lt_donthavei3e12:ut_holepunchi9ee13:metadata_sizei700ee6:yourip4:\x01\x02\x03\x04e"
+                    b"d1:md11:ut_metadatai2e6:ut_pexi1e11:lt_donthavei3e12:ut_holepunchi9e11:sl_dialbacki8e11:upload_onlyi7ee13:metadata_sizei700ee6:yourip4:\x01\x02\x03\x04e"
                         .to_vec(),
             },
             23 => Message::Extended {
@@ -298,8 +338,16 @@ impl Driver {
                 }
             }
             22 => Message::Extended {
-                id: tape.byte() % 6,
+                id: tape.byte() % 8,
                 payload: tape.bytes(80),
+            },
+            25 => Message::Extended {
+                id: 6,
+                payload: dialback(tape).encode(),
+            },
+            26 => Message::Extended {
+                id: 4,
+                payload: UploadOnly(tape.one_in(2)).encode(),
             },
             // Whatever the codec makes of plain bytes.
             _ => {
@@ -379,6 +427,7 @@ impl Driver {
         let conn = self.session.next_conn();
         let state = Conn {
             connected: true,
+            addr: Some(addr),
             ..Conn::default()
         };
         self.conns.insert(conn, state);
@@ -495,6 +544,11 @@ impl Driver {
                 }
             }
             (27 | 28, _) => self.web(tape),
+            (29, _) => {
+                if let Some((conn, message)) = self.dialbacks.pop() {
+                    self.handle(Input::Dialback(conn, message));
+                }
+            }
             (_, _) => {
                 let jump = [1, 10, 10, 100, 100, 1000, 1000, 1000, 3000, 11_000];
                 let ms = match tape.byte() {
@@ -620,6 +674,15 @@ impl Driver {
 fn somewhere(tape: &mut Tape<'_>) -> SocketAddr {
     let net = [10, 10, 1, 127, 0][usize::from(tape.byte() % 5)];
     SocketAddr::from(([net, 0, 0, tape.byte() % 50], 6881))
+}
+
+fn dialback(tape: &mut Tape<'_>) -> Dialback {
+    let transport = [Transport::Tcp, Transport::Utp][usize::from(tape.byte() & 1)];
+    let port = 1 + tape.number(65_535) as u16 % 65_535;
+    match tape.byte() % 4 {
+        0..=2 => Dialback::Ask(transport, port),
+        _ => Dialback::Answer(transport, port, DialOutcome::TimedOut),
+    }
 }
 
 fn session_holds(bytes: &[u8]) {

@@ -139,9 +139,23 @@ fn fuzz_tracker() {
     .concat();
     let answer = b"\0\0\0\x01\0\0\0\x05\0\0\x07\x08\0\0\0\x02\0\0\0\x03\x0a\0\0\x01\x1a\xe1";
     let error = b"\0\0\0\x03\0\0\0\x05no such torrent";
+    let count = [b"\0\0\0\x01\0\0\0\x02\0\0\0\x02\0\0\0\x05", &[7; 40][..]].concat();
+    let counts = b"\0\0\0\x02\0\0\0\x05\0\0\0\x03\0\0\0\x09\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0";
+    let files =
+        b"d5:filesd20:aaaaaaaaaaaaaaaaaaaad8:completei5e10:downloadedi50e10:incompletei10eeee";
     fuzz(
-        &[compact, long, refused, connect, &announce, answer, error],
+        &[
+            compact, long, refused, connect, &announce, answer, error, &count, counts, files,
+        ],
         |bytes| {
+            if let Ok(counts) = tracker::http::parse_scrape(bytes, b"aaaaaaaaaaaaaaaaaaaa") {
+                let again = format!(
+                    "d5:filesd20:aaaaaaaaaaaaaaaaaaaad8:completei{}e10:downloadedi{}e10:incompletei{}eeee",
+                    counts.complete, counts.downloaded, counts.incomplete
+                );
+                let again = tracker::http::parse_scrape(again.as_bytes(), b"aaaaaaaaaaaaaaaaaaaa");
+                assert_eq!(again, Ok(counts));
+            }
             if let Ok(answer) = tracker::http::parse(bytes) {
                 assert!(
                     answer.peers.len() <= tracker::MAX_PEERS

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_comes_is_read_or_refused() {
+    fn fuzz_utp_packet() {
         bolero::check!().for_each(|bytes: &[u8]| {
             if let Some(packet) = Packet::parse(bytes) {
                 assert!(packet.payload.len() + HEADER <= bytes.len());

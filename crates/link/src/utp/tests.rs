@@ -322,7 +322,7 @@ fn who_is_not_there_is_given_up() {
 }
 
 #[test]
-fn whatever_comes_a_connection_stands_it() {
+fn fuzz_utp_connection() {
     bolero::check!()
         .with_type::<Vec<(u8, u16, u16, u32, Vec<u8>)>>()
         .for_each(|packets| {
