@@ -128,3 +128,21 @@ fn peers_tell_each_other_of_peers() {
     let mut us = s.starling().knows(&middle).start(Role::get(&torrent));
     us.receives(&film, PATIENT);
 }
+
+#[test]
+fn we_tell_peers_of_peers() {
+    let s = Scenario::new();
+    // Each knows us alone. What we fetch in the time is a small part of it.
+    let film = s.file("film.mkv", 12_000_000);
+    let torrent = s.torrent_without_tracker(&film, Kind::Hybrid);
+    let seed = s.libtorrent().limit_up(1_000_000).seeds(&torrent);
+    let mut middle = s
+        .starling()
+        .knows(&seed)
+        .arg("--limit-down")
+        .arg("10KiB")
+        .start(Role::get_and_stay(&torrent));
+    let mut them = s.libtorrent().knows(&middle).start(Role::get(&torrent));
+    them.receives(&film, PATIENT);
+    assert!(!middle.is_complete(), "it came from the seed");
+}

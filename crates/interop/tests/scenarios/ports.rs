@@ -6,8 +6,8 @@ use serde_json::json;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Long enough for a packet that should not leave to have left.
@@ -67,6 +67,87 @@ fn a_router_maps_our_port_by_pcp_and_forgets_it_when_we_stop() {
 #[test]
 fn a_router_maps_our_port_by_upnp_and_forgets_it_when_we_stop() {
     is_mapped_and_reached(true, "UPnP");
+}
+
+/// What a router was asked for by NAT-PMP: 1 for UDP or 2 for TCP, the port inside, and for how many seconds.
+type Asked = Arc<Mutex<Vec<(u8, u16, u32)>>>;
+
+/// A router from before PCP: it passes on what it is asked to by NAT-PMP (RFC 6886), and says to whoever speaks
+/// anything newer that it does not.
+fn speaks_nat_pmp(home: &Home<'_>) -> Asked {
+    let (asked, public) = (Asked::default(), home.public_ip());
+    let log = asked.clone();
+    home.on_router(|| {
+        let socket = UdpSocket::bind("0.0.0.0:5351").unwrap();
+        std::thread::spawn(move || {
+            let mut buf = [0; 2048];
+            while let Ok((len, from)) = socket.recv_from(&mut buf) {
+                let request = &buf[..len];
+                let answer = |operation, result, rest: &[u8]| {
+                    // Version, what was asked for, result, seconds since it was switched on.
+                    let head = [0, 128 | operation, 0, result, 0, 0, 0, 9];
+                    [&head[..], rest].concat()
+                };
+                let said = match *request {
+                    [0, 0] => answer(0, 0, &public.octets()),
+                    [0, operation @ 1..=2, _, _, a, b, c, d, ref rest @ ..] if rest.len() == 4 => {
+                        let lifetime = u32::from_be_bytes(rest.try_into().unwrap());
+                        let [inside, outside] = [[a, b], [c, d]].map(u16::from_be_bytes);
+                        log.lock().unwrap().push((operation, inside, lifetime));
+                        let protocol = ["udp", "tcp"][usize::from(operation) - 1];
+                        let chain = format!("mapped-{protocol}");
+                        nft(&format!("add chain ip router {chain}; flush chain ip router {chain}"));
+                        if lifetime > 0 {
+                            nft(&format!(
+                                "add rule ip router {chain} {protocol} dport {outside} dnat to {}:{inside}; \
+                                 add rule ip router before iifname wan jump {chain}",
+                                from.ip()
+                            ));
+                        }
+                        let given = if lifetime > 0 { [c, d] } else { [0, 0] };
+                        answer(operation, 0, &[&[a, b], &given, rest].concat())
+                    }
+                    // RFC 6886 §3.5: the version that it speaks, and result 1.
+                    [_, operation, ..] => answer(operation & 127, 1, &[]),
+                    _ => continue,
+                };
+                let _ = socket.send_to(&said, from);
+            }
+        });
+    });
+    asked
+}
+
+#[test]
+fn a_router_maps_our_port_by_nat_pmp_and_forgets_it_when_we_stop() {
+    let s = Scenario::internet();
+    let film = s.file("film.mkv", 3_000_000);
+    let torrent = s.torrent_without_tracker(&film, Kind::Hybrid);
+    let home = s.home(Nat::PortPreserving);
+    let asked = speaks_nat_pmp(&home);
+    let mut seed = seed_at(&home, &torrent);
+    let port = seed.addr.port();
+    let outside = SocketAddrV4::new(home.public_ip(), port);
+    seed.child.wait("it is mapped", SOON, |child| {
+        let words = format!("mapped to {outside} by NAT-PMP on router");
+        child.stderr().contains(&words).then_some(())
+    });
+    s.starling()
+        .arg("--peer")
+        .arg(outside)
+        .start(Role::get(&torrent))
+        .receives(&film, SOON);
+    seed.child.interrupt();
+    seed.child.exit_code(SOON);
+    let asked = asked.lock().unwrap();
+    for operation in [1, 2] {
+        let of: Vec<u32> = (asked.iter())
+            .filter(|asked| (asked.0, asked.1) == (operation, port))
+            .map(|asked| asked.2)
+            .collect();
+        // A packet may come twice.
+        assert!(of[0] > 0 && of.last() == Some(&0), "{asked:?}");
+    }
 }
 
 /// Waits until the daemon says this of its TCP and of its UDP port; gives its words.

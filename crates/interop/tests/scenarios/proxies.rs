@@ -3,6 +3,7 @@
 use crate::{PATIENT, SOON};
 use interop::{Kind, ProxyKind, Role, Scenario, Starling};
 use std::net::SocketAddrV4;
+use std::time::{Duration, Instant};
 
 /// A Starling that has everything switched on and may use this proxy alone.
 fn behind(s: &Scenario, url: &str) -> Starling {
@@ -125,4 +126,65 @@ fn what_the_proxy_cannot_carry_goes_directly_unless_it_is_required() {
         .env("STARLING_PROXY", proxy.url())
         .start(Role::get(&torrent))
         .receives(&film, SOON);
+}
+
+fn fetches_from_a_server_behind(kind: ProxyKind) {
+    let s = Scenario::new();
+    let album = s.album();
+    let nginx = s.nginx("93.184.216.34", &album, "");
+    let torrent = s.torrent_on_servers(&album, Kind::Hybrid, &[&nginx.url()]);
+    let proxy = s.proxy(kind);
+    let fence = s.fence(*proxy.addr.ip());
+    behind(&s, &proxy.url())
+        .start(Role::get(&torrent))
+        .receives(&album, PATIENT);
+    assert_eq!(fence.strays(), 0, "packets went past the proxy");
+    assert!(fence.passed() > 100, "the download went through it");
+    assert!(!nginx.answers().is_empty());
+}
+
+#[test]
+fn a_web_server_is_asked_through_a_socks_proxy_alone() {
+    fetches_from_a_server_behind(ProxyKind::Microsocks);
+}
+
+#[test]
+fn a_web_server_is_asked_through_an_http_proxy_alone() {
+    fetches_from_a_server_behind(ProxyKind::Tinyproxy);
+}
+
+#[test]
+fn a_daemon_says_what_its_proxy_leaves_off() {
+    let s = Scenario::new();
+    let proxy = s.proxy(ProxyKind::Microsocks);
+    let fence = s.fence(*proxy.addr.ip());
+    let daemon = behind(&s, &proxy.url())
+        .env("STARLING_NO_PORT_MAPPING", "0")
+        .enters_by("10.77.0.19:6881")
+        .ups();
+    let end = Instant::now() + SOON;
+    let notes = loop {
+        let network = daemon.ask("/status", &[])["network"].take();
+        assert!(!network.to_string().contains("cret"), "{network:#}");
+        let notes = network["notes"].to_string();
+        let mapping = network["port_mapping"].as_str().unwrap_or_default();
+        if notes.contains("UDP") && mapping == "off: all goes through the proxy" {
+            break notes;
+        }
+        assert!(Instant::now() < end, "{network:#}");
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    let wanted = [
+        format!(
+            "everything goes through socks5://{}, or not at all",
+            proxy.addr
+        ),
+        "off beside the proxy: connections from outside, the local network, port mapping"
+            .to_owned(),
+        "DHT, uTP and UDP trackers are off: ".to_owned(),
+    ];
+    for words in wanted {
+        assert!(notes.contains(&words), "not {words:?}: {notes}");
+    }
+    assert_eq!(fence.strays(), 0, "packets went past the proxy");
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Answers every request on an address with one reply, and counts them.
-fn serve(addr: &str, head: &str, body: Vec<u8>) -> Arc<AtomicUsize> {
+pub(crate) fn serve(addr: &str, head: &str, body: Vec<u8>) -> Arc<AtomicUsize> {
     let listener = TcpListener::bind(addr).expect("the address is the scenario's");
     let head = format!(
         "HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
