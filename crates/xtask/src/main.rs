@@ -34,7 +34,7 @@ const TASKS: &[Task] = &[
     Task {
         name: "bench",
         args: "[CASE...] [--quick]",
-        about: "speed and memory beside other clients, as Markdown tables; cases: swarm, create, memory, daemon, dht",
+        about: "speed and memory beside other clients, as Markdown tables; cases: swarm, create, memory, daemon, reach, dht",
         run: bench::run,
     },
     Task {
