@@ -80,7 +80,7 @@ pub struct Target {
     pub relays: Vec<String>,
     /// TCP addresses it may listen at; of no use without a preface key.
     pub tcp: Vec<SocketAddr>,
-    /// What both sides know and nobody else: see [`mod@preface`].
+    /// What both sides know and nobody else: `docs/design/devices.md` says what becomes of it.
     pub preface: Option<[u8; 32]>,
 }
 
